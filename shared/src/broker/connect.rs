@@ -1,0 +1,40 @@
+//! Chooses the implementation by URL.
+
+use std::{path::Path, sync::Arc};
+
+use super::{Broker, BrokerError, EmbeddedBroker, Patience, RabbitBroker};
+
+/// Who connects: shown in the management UI and in queue names.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// The node, as in `[worker] node` or the host's name.
+    pub node: String,
+    /// What is unique to this process.
+    pub instance: String,
+    /// `producer`, `worker` or `aggregator`.
+    pub role: &'static str,
+}
+
+/// Opens a session with the broker at `url`. A bare `embedded:` means the folder `broker` in
+/// `home`.
+///
+/// # Errors
+/// [`BrokerError::Url`] for another scheme; [`BrokerError::Refused`] at once when the broker says
+/// no; [`BrokerError::Unreachable`] when patience ends; [`BrokerError::Folder`] for an embedded
+/// broker's folder that can't be used.
+pub async fn connect(
+    url: &str,
+    home: &Path,
+    identity: Identity,
+    patience: Patience,
+) -> Result<Arc<dyn Broker>, BrokerError> {
+    if let Some(path) = url.strip_prefix("embedded:") {
+        let folder = if path.is_empty() { home.join("broker") } else { path.into() };
+        return Ok(Arc::new(EmbeddedBroker::open(&folder).await?));
+    }
+    if url.starts_with("amqp://") || url.starts_with("amqps://") {
+        return Ok(Arc::new(RabbitBroker::connect(url, identity, patience).await?));
+    }
+    let shown = url.split_once("://").map_or(url, |(scheme, _)| scheme);
+    Err(BrokerError::Url { url: shown.to_owned(), why: "its scheme is not known".to_owned() })
+}

@@ -1,0 +1,22 @@
+//! What RigQueue's rooms must agree on: jobs, outcomes, the wire format, queue names, settings,
+//! families and exit codes, and (feature `broker`) the one broker trait with its implementations.
+//!
+//! This crate depends on nothing of ours. The runners use it without `broker`.
+
+#[cfg(feature = "broker")]
+pub mod broker;
+pub mod exit_codes;
+pub mod families;
+pub mod job;
+pub mod messages;
+pub mod outcome;
+#[cfg(feature = "broker")]
+
+pub mod runner;
+#[cfg(feature = "broker")]
+pub mod settings;
+pub mod sieve;
+pub mod spans;
+pub mod topology;
+pub mod wire;
+pub mod witness;

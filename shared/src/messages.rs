@@ -1,0 +1,151 @@
+//! The messages beside jobs and outcomes: manifests, bells, heartbeats, fleet state.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    job::{Arch, Engine, Urgency},
+    outcome::Device,
+    sieve::Sieve,
+    spans::Span,
+};
+
+/// The most bytes of candidates in one [`RunPart`].
+pub const MAX_PART_BYTES: usize = 512 * 1024;
+
+/// A run's manifest: what the ledger must know of it, published before its first job.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunOpened {
+    /// The run's id.
+    pub run: String,
+    /// Its epoch.
+    pub epoch: u32,
+    /// The pipeline step, `2` for sieves.
+    pub step: String,
+    /// `sieve` or `reverse_sieve`.
+    pub kind: String,
+    /// The question.
+    pub sieve: Sieve,
+    /// What is to be covered: seeds, or the indices of the candidate list.
+    pub requested: Span,
+    /// How many [`RunPart`]s follow (0 for a range).
+    pub parts: u32,
+    /// How many jobs the producer publishes.
+    pub jobs: u64,
+    /// Survivors that chance alone would leave.
+    pub expected_by_chance: f64,
+    /// How that was computed: `binomial`.
+    pub expected_method: String,
+    /// Which engine was asked for.
+    pub engine: Engine,
+    /// How soon its jobs should run.
+    pub urgency: Urgency,
+    /// How often a job may be tried.
+    pub max_attempts: u32,
+    /// Seconds a piece was planned for.
+    pub target_seconds: f64,
+    /// How many dead jobs the run survives.
+    pub max_dead: MaxDead,
+    /// The producer's version.
+    pub version: String,
+    /// When it was opened, in Unix seconds.
+    pub opened_at: f64,
+}
+
+/// How many dead jobs a run survives.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MaxDead {
+    /// That many jobs.
+    Jobs(u64),
+    /// That share of the run's jobs, in percent, and at least 10 jobs. 100 switches the rule off.
+    Percent(f64),
+}
+
+/// A part of a manifest: candidates, in the list's order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunPart {
+    /// The run's id.
+    pub run: String,
+    /// Which part this is, from 0.
+    pub part: u32,
+    /// The index of its first candidate in the whole list.
+    pub first_index: u64,
+    /// The candidates.
+    pub seeds: Vec<u64>,
+}
+
+/// Jobs were published: wake up and look.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bell {
+    /// The queues that jobs were published to.
+    pub queues: Vec<String>,
+}
+
+/// What a worker says of itself every few seconds and whenever its jobs change much.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Heartbeat {
+    /// The node.
+    pub node: String,
+    /// The worker on it.
+    pub instance: String,
+    /// The worker's version.
+    pub version: String,
+    /// Its slots.
+    pub slots: Vec<SlotState>,
+    /// Whether it is shutting down.
+    pub draining: bool,
+    /// Whether it has heard a [`FleetState`]; one that has not is answered at once.
+    pub informed: bool,
+    /// When, in Unix seconds.
+    pub at: f64,
+}
+
+/// One slot: what it is and what it holds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SlotState {
+    /// Its architecture.
+    pub arch: Arch,
+    /// Its device.
+    pub device: Device,
+    /// The job it holds.
+    pub job: Option<HeldJob>,
+}
+
+/// A job that a worker holds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HeldJob {
+    /// Its run.
+    pub run: String,
+    /// Its id.
+    pub job: String,
+    /// Its sequence number.
+    pub seq: u32,
+    /// Where it stands.
+    pub stage: Stage,
+    /// Seeds or candidates tested so far.
+    pub tested: u64,
+    /// Survivors found so far.
+    pub survivors: u64,
+    /// Seconds since it was taken.
+    pub seconds: f64,
+}
+
+/// Where a held job stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Stage {
+    /// Its child runs.
+    Running,
+    /// Its outcome waits for the broker's confirm.
+    Unconfirmed,
+}
+
+/// What the aggregator wants every worker to know.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FleetState {
+    /// Per run whose jobs may still be queued: jobs of a smaller epoch are acked away unrun.
+    pub min_epochs: BTreeMap<String, u32>,
+}

@@ -1,0 +1,241 @@
+//! The wire format: one MessagePack map a message, its name in `type`, its version in a header.
+//!
+//! A reader takes every older version it documents (so far there is only 1) and ignores unknown
+//! fields; a newer or malformed message is refused with the reason, for the dead-letter queue.
+
+use std::collections::BTreeMap;
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{
+    job::{Job, Task},
+    messages::{Bell, FleetState, Heartbeat, RunOpened, RunPart},
+    outcome::{Outcome, Verdict},
+    spans::Span,
+};
+
+/// `content_type` of every message.
+pub const CONTENT_TYPE: &str = "application/msgpack";
+/// The largest message, in bytes.
+pub const MAX_MESSAGE: usize = 1024 * 1024;
+/// The header that holds the version.
+pub const SCHEMA: &str = "schema";
+/// The longest header value, in bytes.
+pub const MAX_HEADER: usize = 1024;
+
+/// What an operator sees of a message without decoding it, by name.
+pub type Headers = BTreeMap<String, String>;
+
+/// A message as a broker carries it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Message {
+    /// The message's name, as in [`Wire::TYPE`].
+    pub kind: String,
+    /// What people see in the management UI, the version among it.
+    pub headers: Headers,
+    /// The MessagePack map.
+    pub body: Vec<u8>,
+}
+
+/// A type that travels as a message.
+pub trait Wire: Serialize + DeserializeOwned {
+    /// The message's name.
+    const TYPE: &'static str;
+    /// The version this build writes, and the newest it reads.
+    const SCHEMA: u32;
+
+    /// What people should see without decoding.
+    fn headers(&self) -> Headers {
+        Headers::new()
+    }
+}
+
+/// A message that can't be written or read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WireError {
+    /// It is another message.
+    #[error("a '{found}' message came where a '{expected}' was expected")]
+    Type {
+        /// What it is.
+        found: String,
+        /// What was expected.
+        expected: &'static str,
+    },
+    /// It has no version, or one that is no number.
+    #[error("the '{kind}' message has the schema {found:?}; it must be a number from 1")]
+    NoSchema {
+        /// Its name.
+        kind: &'static str,
+        /// What its header says.
+        found: Option<String>,
+    },
+    /// It is newer than this build.
+    #[error("the '{kind}' message has schema {found}, this build reads up to {known}: upgrade it")]
+    Newer {
+        /// Its name.
+        kind: &'static str,
+        /// Its version.
+        found: u32,
+        /// The newest this build reads.
+        known: u32,
+    },
+    /// Its body is malformed.
+    #[error("the '{kind}' message can't be decoded: {source}")]
+    Malformed {
+        /// Its name.
+        kind: &'static str,
+        /// What MessagePack says.
+        source: rmp_serde::decode::Error,
+    },
+    /// It can't be encoded.
+    #[error("a '{kind}' message can't be encoded: {source}")]
+    Unencodable {
+        /// Its name.
+        kind: &'static str,
+        /// What MessagePack says.
+        source: rmp_serde::encode::Error,
+    },
+    /// It is larger than [`MAX_MESSAGE`].
+    #[error("a '{kind}' message has {size} bytes; the limit is {MAX_MESSAGE}")]
+    TooLarge {
+        /// Its name.
+        kind: String,
+        /// Its size in bytes.
+        size: usize,
+    },
+}
+
+/// Encodes a message.
+///
+/// # Errors
+/// [`WireError::TooLarge`] past [`MAX_MESSAGE`].
+pub fn encode<T: Wire>(value: &T) -> Result<Message, WireError> {
+    let body = rmp_serde::to_vec_named(value)
+        .map_err(|source| WireError::Unencodable { kind: T::TYPE, source })?;
+    if body.len() > MAX_MESSAGE {
+        return Err(WireError::TooLarge { kind: T::TYPE.to_owned(), size: body.len() });
+    }
+    let mut headers = value.headers();
+    for value in headers.values_mut() {
+        truncate(value, MAX_HEADER);
+    }
+    headers.insert(SCHEMA.to_owned(), T::SCHEMA.to_string());
+    Ok(Message { kind: T::TYPE.to_owned(), headers, body })
+}
+
+/// Decodes a message.
+///
+/// # Errors
+/// [`WireError`] when it is another message, newer than this build, oversized or malformed.
+pub fn decode<T: Wire>(message: &Message) -> Result<T, WireError> {
+    if message.kind != T::TYPE {
+        let found = message.kind.chars().take(64).collect();
+        return Err(WireError::Type { found, expected: T::TYPE });
+    }
+    if message.body.len() > MAX_MESSAGE {
+        return Err(WireError::TooLarge { kind: T::TYPE.to_owned(), size: message.body.len() });
+    }
+    let schema = message.headers.get(SCHEMA);
+    match schema.and_then(|text| text.parse::<u32>().ok()) {
+        None | Some(0) => Err(WireError::NoSchema { kind: T::TYPE, found: schema.cloned() }),
+        Some(found) if found > T::SCHEMA => {
+            Err(WireError::Newer { kind: T::TYPE, found, known: T::SCHEMA })
+        }
+        Some(_) => rmp_serde::from_slice(&message.body)
+            .map_err(|source| WireError::Malformed { kind: T::TYPE, source }),
+    }
+}
+
+/// Cuts a text to at most `most` bytes, at a character's boundary.
+pub fn truncate(text: &mut String, most: usize) {
+    text.truncate(text.floor_char_boundary(most));
+}
+
+fn headers<const N: usize>(pairs: [(&str, String); N]) -> Headers {
+    pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+impl Wire for Job {
+    const TYPE: &'static str = "Job";
+    const SCHEMA: u32 = 1;
+
+    fn headers(&self) -> Headers {
+        let Task::Sieve { sieve, seeds, .. } = &self.task;
+        headers([
+            ("run", self.run.clone()),
+            ("job", self.id.clone()),
+            ("kind", format!("sieve {}", sieve.family)),
+            ("range", seeds.span().as_ref().map_or_else(String::new, Span::to_string)),
+            ("attempt", format!("{} of {}", self.attempt, self.max_attempts)),
+        ])
+    }
+}
+
+impl Wire for Outcome {
+    const TYPE: &'static str = "Outcome";
+    const SCHEMA: u32 = 1;
+
+    fn headers(&self) -> Headers {
+        let mut headers = headers([
+            ("run", self.run.clone()),
+            ("job", self.job.clone()),
+            ("attempt", self.attempt.to_string()),
+            ("node", self.node.clone()),
+        ]);
+        let (kind, rest) = match &self.verdict {
+            Verdict::Done(result) => {
+                let spans: Vec<String> = result.tested.iter().map(Span::to_string).collect();
+                ("done", ("range", spans.join(" ")))
+            }
+            Verdict::Failed { failure, detail, .. } => {
+                ("failed", ("last_error", format!("{failure}: {detail}")))
+            }
+            Verdict::Returned { detail, .. } => ("returned", ("last_error", detail.clone())),
+        };
+        headers.insert("kind".to_owned(), kind.to_owned());
+        headers.insert(rest.0.to_owned(), rest.1);
+        headers
+    }
+}
+
+impl Wire for RunOpened {
+    const TYPE: &'static str = "RunOpened";
+    const SCHEMA: u32 = 1;
+
+    fn headers(&self) -> Headers {
+        headers([
+            ("run", self.run.clone()),
+            ("kind", format!("{} {}", self.kind, self.sieve.family)),
+            ("range", self.requested.to_string()),
+        ])
+    }
+}
+
+impl Wire for RunPart {
+    const TYPE: &'static str = "RunPart";
+    const SCHEMA: u32 = 1;
+
+    fn headers(&self) -> Headers {
+        headers([("run", self.run.clone()), ("kind", format!("part {}", self.part))])
+    }
+}
+
+impl Wire for Bell {
+    const TYPE: &'static str = "Bell";
+    const SCHEMA: u32 = 1;
+}
+
+impl Wire for Heartbeat {
+    const TYPE: &'static str = "Heartbeat";
+    const SCHEMA: u32 = 1;
+
+    fn headers(&self) -> Headers {
+        headers([("node", self.node.clone())])
+    }
+}
+
+impl Wire for FleetState {
+    const TYPE: &'static str = "FleetState";
+    const SCHEMA: u32 = 1;
+}
