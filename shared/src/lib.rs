@@ -3,18 +3,14 @@
 //!
 //! This crate depends on nothing of ours. The runners use it without `broker`.
 
-#[cfg(feature = "broker")]
-pub mod broker;
 pub mod exit_codes;
 pub mod families;
 pub mod job;
 pub mod messages;
 pub mod outcome;
 #[cfg(feature = "broker")]
-
+pub mod retry;
 pub mod runner;
-#[cfg(feature = "broker")]
-pub mod settings;
 pub mod sieve;
 pub mod spans;
 pub mod topology;

@@ -107,7 +107,7 @@ pub enum InvalidSieve {
     #[error("{0} matches are asked of a window of {1} draws; it must be 1 to {1}")]
     Need(u32, usize),
     /// A witness that does not belong to this window and need.
-    #[error("the witness (F {}, n {}) does not fit a window of {1} draws", .0.first, .0.least)]
+    #[error("the witness {0:?} does not fit a window of {1} draws")]
     Witness(Witness, usize),
 }
 
