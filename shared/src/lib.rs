@@ -11,6 +11,8 @@ pub mod outcome;
 #[cfg(feature = "broker")]
 pub mod retry;
 pub mod runner;
+#[cfg(feature = "broker")]
+pub mod settings;
 pub mod sieve;
 pub mod spans;
 pub mod topology;

@@ -1,0 +1,15 @@
+//! Settings: one TOML file, one place per setting.
+//!
+//! Command line over environment over file over built-in defaults; unknown keys are refused;
+//! every effective value knows where it came from.
+
+mod home;
+mod layers;
+mod values;
+
+pub use home::{HomeError, data_home, host_name};
+pub use layers::{ENV_BROKER, ENV_CONFIG, ENV_HOME, ENV_LOG, ENV_SERVER, Layers, SettingsError};
+pub use values::{
+    ArchProfile, BrokerSettings, PlannerSettings, ScriptsSettings, Seconds, ServeSettings,
+    Settings, Slots, StepPreset, WorkerSettings,
+};
