@@ -108,7 +108,7 @@ async fn wait_for_ledger(context: &Context) -> Result<Ledger, Failure> {
 }
 
 async fn wait(ledger: Ledger, prepared: Prepared, limit: u64, json: bool) -> Result<(), Failure> {
-    let bar = progress_bar(prepared.request.asked.requested());
+    let bar = progress_bar();
     let mut watch = Watch::new(ledger, prepared.run.clone());
     let ended = tokio::select! {
         ended = watch.until_ended(|step| bar.show(step)) => ended?,

@@ -3,8 +3,6 @@
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use shared::spans::Span;
-
 use crate::{
     failure::Failure,
     ledger::{Ledger, RunRow},
@@ -20,6 +18,8 @@ const REDRAW: Duration = Duration::from_millis(250);
 /// How far a run is.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Step {
+    /// Seeds asked for; 0 while the manifest has not arrived.
+    pub(super) requested: u128,
     /// Seeds tested, those of running jobs included.
     pub(super) tested: u128,
     /// Survivors in the ledger.
@@ -63,6 +63,7 @@ impl Watch {
                     drawn = Instant::now();
                     let summary = RunSummary::read(&self.ledger, &run, 0)?;
                     each(Step {
+                        requested: run.manifest.as_ref().map_or(0, |m| m.requested.len()),
                         tested: summary.covered + summary.in_progress,
                         survivors: summary.survivor_count,
                         expected: summary.expected_by_chance.unwrap_or_default(),
@@ -81,15 +82,14 @@ impl Watch {
 #[derive(Debug)]
 pub(super) struct Bar(ProgressBar);
 
-/// A bar for a request.
-pub(super) fn progress_bar(requested: Span) -> Bar {
-    let length = u64::try_from(requested.len()).unwrap_or(u64::MAX);
+/// A bar that no progress was shown on yet.
+pub(super) fn progress_bar() -> Bar {
     let target = if output::is_watched() {
         ProgressDrawTarget::stderr_with_hz(5)
     } else {
         ProgressDrawTarget::hidden()
     };
-    let bar = ProgressBar::with_draw_target(Some(length), target);
+    let bar = ProgressBar::with_draw_target(Some(0), target);
     let template = "{bar:30} {percent:>3} %  {human_pos} of {human_len} seeds  {per_sec}  ETA {eta}  {msg}";
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style);
@@ -101,6 +101,7 @@ pub(super) fn progress_bar(requested: Span) -> Bar {
 impl Bar {
     /// Shows how far the run is.
     pub(super) fn show(&self, step: Step) {
+        self.0.set_length(u64::try_from(step.requested).unwrap_or(u64::MAX));
         self.0.set_position(u64::try_from(step.tested).unwrap_or(u64::MAX));
         let expected = crate::summary::figure(step.expected);
         self.0.set_message(format!("{} survivors ({expected} by chance)", step.survivors));

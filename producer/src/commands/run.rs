@@ -155,7 +155,7 @@ async fn work(
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::internal)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::internal)?;
     let mut watch = Watch::new(ledger, name.to_owned());
-    let bar = progress_bar(None);
+    let bar = progress_bar();
     let ended = tokio::select! {
         ended = watch.until_ended(|step| bar.show(step)) => ended.map(Some),
         failure = worker.keep() => failure.map(|()| None),

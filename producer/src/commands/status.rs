@@ -66,9 +66,9 @@ pub(crate) async fn status(context: &Context, args: StatusArgs) -> Result<(), Fa
     let (ledger, run) = context.find_run(name)?;
     if args.watch {
         let mut watch = Watch::new(ledger, name.clone());
-        let bar = run.manifest.as_ref().map(|m| progress_bar(m.requested));
-        let ended = watch.until_ended(|step| bar.iter().for_each(|bar| bar.show(step))).await?;
-        bar.iter().for_each(super::follow::Bar::finish);
+        let bar = progress_bar();
+        let ended = watch.until_ended(|step| bar.show(step)).await?;
+        bar.finish();
         let summary = RunSummary::read(watch.ledger(), &ended, args.limit)?;
         return output::text(describe(&summary, &ended));
     }
