@@ -11,7 +11,7 @@ use std::{
 };
 
 use shared::{
-    broker::{Broker, BrokerError, Delivery, Listener, Subscription},
+    broker::{Broker, BrokerError, Delivery},
     messages::{Bell, FleetState, Heartbeat},
     topology,
     wire::{self, Message, Wire as _},

@@ -6,14 +6,12 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{Parser, Subcommand, error::ErrorKind};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, error::ErrorKind};
 use shared::{exit_codes, settings::ENV_LOG};
 use tracing_subscriber::EnvFilter;
 
 use crate::{
-    commands::{
-        self, AggregateArgs, EnqueueArgs, ExportArgs, RunArgs, StatusArgs, TopologyAction,
-    },
+    commands::{self, AggregateArgs, EnqueueArgs, ExportArgs, RunArgs, StatusArgs, TopologyAction},
     context::Context,
     failure::Failure,
     output,
@@ -94,9 +92,12 @@ enum ConfigAction {
 /// Runs the command that the process was started with.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let matches = command().try_get_matches();
+    let cli = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
-        Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
+        Err(error)
+            if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) =>
+        {
             // A closed pipe is nobody's loss.
             error.print().ok();
             return exit_codes::DONE.into();
@@ -118,12 +119,24 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// The commands. `run --resume` needs no search, since the run has one.
+fn command() -> clap::Command {
+    Cli::command().mut_subcommand("run", |mut run| {
+        for required in ["draws", "family"] {
+            run =
+                run.mut_arg(required, |arg| arg.required(false).required_unless_present("resume"));
+        }
+        run
+    })
+}
+
 /// What clap has to say, in one line.
 fn one_line(error: &clap::Error) -> String {
     let text = error.render().to_string();
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    let said: Vec<&str> =
-        lines.take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more")).collect();
+    let said: Vec<&str> = lines
+        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"))
+        .collect();
     if said.is_empty() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         return "error: no command was given (see --help)".to_owned();
     }
@@ -171,5 +184,30 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Config { action: ConfigAction::Show { json } } => {
             commands::config_show(context, json)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn a_run_needs_a_search_unless_it_is_resumed() {
+        let parse = |line: &str| {
+            let words = ["producer", "run"].into_iter().chain(line.split_whitespace());
+            let matches = command().try_get_matches_from(words);
+            matches.and_then(|m| Cli::from_arg_matches(&m)).map_err(|error| one_line(&error))
+        };
+        parse("--step 2 --draws d --family mt19937").unwrap();
+        parse("--resume R").unwrap();
+        let missing = parse("--draws d").unwrap_err();
+        assert!(missing.contains("--family") && !missing.contains('\n'), "{missing}");
+        let unknown = parse("--draws d --family mt19973").unwrap_err();
+        assert!(unknown.contains("'mt19937'") && !unknown.contains('\n'), "{unknown}");
     }
 }

@@ -96,7 +96,10 @@ impl Context {
 /// or `-`.
 pub fn check_run_name(name: &str) -> Result<(), Failure> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-    if name.is_empty() || name.len() > 64 || name.starts_with(['.', '-']) || !name.chars().all(plain)
+    if name.is_empty()
+        || name.len() > 64
+        || name.starts_with(['.', '-'])
+        || !name.chars().all(plain)
     {
         let shown: String = name.chars().take(80).collect();
         return Err(Failure::usage(format!(

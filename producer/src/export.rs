@@ -177,9 +177,8 @@ fn write_npz(
         Ok::<(), ExportError>(())
     })?;
     let mut zip = ZipWriter::new(out);
-    let column = |of: &dyn Fn(&Survivor) -> Vec<u8>| -> Vec<u8> {
-        survivors.iter().flat_map(of).collect()
-    };
+    let column =
+        |of: &dyn Fn(&Survivor) -> Vec<u8>| -> Vec<u8> { survivors.iter().flat_map(of).collect() };
     let matches = column(&|s| s.best.matches.to_le_bytes().to_vec());
     let skips = column(&|s| s.best.skip.to_le_bytes().to_vec());
     let mut columns = vec![
@@ -196,8 +195,7 @@ fn write_npz(
         columns.push(("reverse_skips", "<u4", reverse(|best| best.skip)));
     }
     for (name, kind, bytes) in columns {
-        let options =
-            SimpleFileOptions::default().compression_method(CompressionMethod::Deflated);
+        let options = SimpleFileOptions::default().compression_method(CompressionMethod::Deflated);
         zip.start_file(format!("{name}.npy"), options).map_err(io::Error::from)?;
         zip.write_all(&npy_header(kind, survivors.len()))?;
         zip.write_all(&bytes)?;
@@ -225,11 +223,7 @@ fn npy_header(kind: &str, rows: usize) -> Vec<u8> {
 ///
 /// # Errors
 /// [`ExportError`] when the ledger can't be read or the folder can't be written.
-pub fn write_outputs(
-    ledger: &Ledger,
-    name: &str,
-    folder: &Path,
-) -> Result<(), ExportError> {
+pub fn write_outputs(ledger: &Ledger, name: &str, folder: &Path) -> Result<(), ExportError> {
     let Some(run) = ledger.run(name)? else { return Ok(()) };
     let folder = folder.join(name);
     let failed = |path: &Path| {

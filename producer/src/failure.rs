@@ -42,7 +42,8 @@ impl Failure {
     /// No such run.
     #[must_use]
     pub fn no_run(name: &str, home: &Path) -> Self {
-        let message = format!("no run is called '{name}' in {} (`producer runs` lists all)", home.display());
+        let message =
+            format!("no run is called '{name}' in {} (`producer runs` lists all)", home.display());
         Self { code: exit_codes::NOT_FOUND, message }
     }
 }

@@ -201,10 +201,7 @@ impl RunSummary {
             survivor_count: run.counts.survivors,
             expected_by_chance: manifest.map(|m| m.expected_by_chance),
             expected_method: manifest.map(|m| m.expected_method.clone()),
-            survivors: Records {
-                window: manifest.map_or(1, |m| m.sieve.draws.len()),
-                survivors,
-            },
+            survivors: Records { window: manifest.map_or(1, |m| m.sieve.draws.len()), survivors },
             jobs: Jobs {
                 published: manifest.map_or(0, |m| m.jobs) + run.counts.rests,
                 done: run.counts.done,

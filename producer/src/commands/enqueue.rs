@@ -72,7 +72,9 @@ pub(crate) async fn enqueue(context: &Context, args: EnqueueArgs) -> Result<(), 
     if let Some(known) = &ledger
         && known.run(&run)?.is_some()
     {
-        return Err(Failure::usage(format!("there is a run called '{run}' already: choose another name")));
+        return Err(Failure::usage(format!(
+            "there is a run called '{run}' already: choose another name"
+        )));
     }
     let prepared = prepare(&context.settings, ledger.as_ref(), run, request)?;
     let basis = if ledger.is_some() { "" } else { " (there is no ledger here to ask)" };

@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::{
     failure::Failure,
     ledger::{Ledger, RunRow},
     output,
     summary::RunSummary,
 };
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// How often the ledger is asked whether anything changed: one read of shared memory.
 const LOOK: Duration = Duration::from_millis(20);
@@ -90,7 +90,8 @@ pub(super) fn progress_bar() -> Bar {
         ProgressDrawTarget::hidden()
     };
     let bar = ProgressBar::with_draw_target(Some(0), target);
-    let template = "{bar:30} {percent:>3} %  {human_pos} of {human_len} seeds  {per_sec}  ETA {eta}  {msg}";
+    let template =
+        "{bar:30} {percent:>3} %  {human_pos} of {human_len} seeds  {per_sec}  ETA {eta}  {msg}";
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style);
     }

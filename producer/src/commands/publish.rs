@@ -76,7 +76,8 @@ fn fleet(
     request: &Request,
 ) -> Result<(Vec<Fleet>, String), Failure> {
     let wanted = |arch: Arch| request.arch.is_none_or(|asked| asked == arch);
-    let nodes = ledger.map_or_else(|| Ok(Vec::new()), |ledger| ledger.nodes(now() - HEARD_LATELY))?;
+    let nodes =
+        ledger.map_or_else(|| Ok(Vec::new()), |ledger| ledger.nodes(now() - HEARD_LATELY))?;
     let mut slots: Vec<(Arch, u32)> = nodes
         .iter()
         .flat_map(|node| &node.heartbeat.slots)
@@ -102,7 +103,9 @@ fn fleet(
         let threads: Vec<u32> = slots.iter().filter(|s| s.0 == arch).map(|s| s.1).collect();
         let Some(&most) = threads.iter().max() else { continue };
         let known = learned.iter().filter(|rate| {
-            rate.key.arch == arch && rate.key.family == request.sieve.family && rate.key.threads == most
+            rate.key.arch == arch
+                && rate.key.family == request.sieve.family
+                && rate.key.threads == most
         });
         // Several models: the slowest is planned for, and faster ones take more pieces.
         let rate = known.map(|rate| rate.operations_per_second).reduce(f64::min);

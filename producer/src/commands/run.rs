@@ -70,7 +70,11 @@ pub(crate) async fn run(context: &Context, args: RunArgs) -> Result<(), Failure>
     let ledger = Ledger::read(&folder)?.ok_or_else(|| Failure::no_run(&name, &folder))?;
     keep_rates(context, &ledger);
     let summary = RunSummary::read(&ledger, &ended, args.limit)?;
-    if args.json { output::json(&summary)? } else { output::text(describe(&summary, &ended))? }
+    if args.json {
+        output::json(&summary)?
+    } else {
+        output::text(describe(&summary, &ended))?
+    }
     if summary.is_complete() { Ok(()) } else { Err(run_failed(&name)) }
 }
 
@@ -184,9 +188,8 @@ fn absolute(path: &Path) -> Result<String, Failure> {
 
 /// Takes what was learned about this machine into the home's ledger, for the next plan.
 fn keep_rates(context: &Context, ledger: &Ledger) {
-    let merged = ledger
-        .rates()
-        .and_then(|rates| Ledger::write(&context.home)?.merge_rates(&rates, now()));
+    let merged =
+        ledger.rates().and_then(|rates| Ledger::write(&context.home)?.merge_rates(&rates, now()));
     if let Err(error) = merged {
         output::say(format!("note: the learned rates were not kept: {error}"));
     }

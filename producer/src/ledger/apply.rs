@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, TransactionBehavior, params};
 use shared::{
-    job::{Job, Task},
+    job::Job,
     messages::{RunOpened, RunPart},
     outcome::{Failure, Outcome, Return, SieveResult, Verdict},
     spans::{Span, Spans},
@@ -116,8 +116,8 @@ fn merged(so_far: &RunRow, opened: RunRow) -> RunRow {
 }
 
 fn keep_part(db: &Connection, run: &RunRow, part: &RunPart) -> Result<(), LedgerError> {
-    let seeds = rmp_serde::to_vec(&part.seeds)
-        .map_err(|error| LedgerError::Refused(error.to_string()))?;
+    let seeds =
+        rmp_serde::to_vec(&part.seeds).map_err(|error| LedgerError::Refused(error.to_string()))?;
     db.execute(
         "INSERT INTO parts (run, part, first_index, seeds) VALUES (?1, ?2, ?3, ?4)
          ON CONFLICT DO NOTHING",
@@ -240,8 +240,7 @@ fn learn(
     }
     let tested: u128 = result.tested.iter().map(|span| span.len()).sum();
     #[expect(clippy::cast_precision_loss, reason = "a rate needs no more than 53 bits")]
-    let operations =
-        tested as f64 * cost::operations_per_seed(&manifest.sieve, result.engine);
+    let operations = tested as f64 * cost::operations_per_seed(&manifest.sieve, result.engine);
     let key = RateKey {
         model: outcome.device.model.clone(),
         threads: outcome.device.threads,
@@ -259,7 +258,8 @@ fn follow_up(
     outcome: &Outcome,
     now: f64,
 ) -> Result<(), LedgerError> {
-    let job: Option<Job> = outcome.echo.as_deref().and_then(|bytes| rmp_serde::from_slice(bytes).ok());
+    let job: Option<Job> =
+        outcome.echo.as_deref().and_then(|bytes| rmp_serde::from_slice(bytes).ok());
     match &outcome.verdict {
         Verdict::Done(result) => {
             let revived = db
@@ -272,7 +272,15 @@ fn follow_up(
         Verdict::Failed { failure, detail, .. } => {
             let next = job.as_ref().and_then(|job| next_try(job, *failure, outcome));
             let Some(next) = next else {
-                return bury(db, run, outcome, *failure, detail, job.as_ref().and_then(Job::span), now);
+                return bury(
+                    db,
+                    run,
+                    outcome,
+                    *failure,
+                    detail,
+                    job.as_ref().and_then(Job::span),
+                    now,
+                );
             };
             run.counts.retried += 1;
             outbox::post(db, run.id, &next, now + back_off(next.seq - 1))
@@ -348,20 +356,21 @@ fn bury(
     now: f64,
 ) -> Result<(), LedgerError> {
     let ends = span.map(<(u64, u64)>::from);
-    let new = db.prepare_cached(
-        "INSERT INTO dead (run, job, failure, detail, first, last, body, at)
+    let new = db
+        .prepare_cached(
+            "INSERT INTO dead (run, job, failure, detail, first, last, body, at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO NOTHING",
-    )?
-    .execute(params![
-        run.id,
-        outcome.job,
-        failure.to_string(),
-        detail,
-        ends.map(|(first, _)| stored(first)),
-        ends.map(|(_, last)| stored(last)),
-        outcome.echo,
-        now
-    ])?;
+        )?
+        .execute(params![
+            run.id,
+            outcome.job,
+            failure.to_string(),
+            detail,
+            ends.map(|(first, _)| stored(first)),
+            ends.map(|(_, last)| stored(last)),
+            outcome.echo,
+            now
+        ])?;
     run.counts.dead += u64::try_from(new).unwrap_or_default();
     Ok(())
 }

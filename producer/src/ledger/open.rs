@@ -42,7 +42,9 @@ pub enum LedgerError {
         why: String,
     },
     /// Another aggregator owns it.
-    #[error("another aggregator already works on the ledger in {0}: stop it first, or use another RIGQUEUE_HOME")]
+    #[error(
+        "another aggregator already works on the ledger in {0}: stop it first, or use another RIGQUEUE_HOME"
+    )]
     Owned(PathBuf),
     /// SQLite failed: a full disk, a fault of the disk, or of ours.
     #[error("the ledger failed: {0}")]
@@ -162,7 +164,8 @@ fn prepare(db: &mut Connection) -> Result<(), LedgerError> {
     match version {
         VERSION => {}
         0 => {
-            let tables: i64 = tx.query_row("SELECT count(*) FROM sqlite_schema", [], |r| r.get(0))?;
+            let tables: i64 =
+                tx.query_row("SELECT count(*) FROM sqlite_schema", [], |r| r.get(0))?;
             if tables > 0 {
                 return Err(LedgerError::Refused("it is some other SQLite database".to_owned()));
             }
@@ -218,8 +221,11 @@ mod tests {
         for error in [Ledger::write(home.path()), Ledger::read(home.path()).map(Option::unwrap)] {
             assert!(error.unwrap_err().to_string().contains("upgrade RigQueue"));
         }
-        fs::write(Ledger::path(home.path()), b"garbage that is longer than a header of SQLite, much")
-            .unwrap();
+        fs::write(
+            Ledger::path(home.path()),
+            b"garbage that is longer than a header of SQLite, much",
+        )
+        .unwrap();
         assert!(matches!(Ledger::write(home.path()), Err(LedgerError::Unusable { .. })));
     }
 }

@@ -38,8 +38,9 @@ impl Ledger {
             )?
             .query_and_then(params![now, most], |row| {
                 let body: Vec<u8> = row.get(2)?;
-                let job = rmp_serde::from_slice(&body)
-                    .map_err(|error| LedgerError::Corrupt(format!("a job in the outbox: {error}")))?;
+                let job = rmp_serde::from_slice(&body).map_err(|error| {
+                    LedgerError::Corrupt(format!("a job in the outbox: {error}"))
+                })?;
                 Ok(Due { id: row.get(0)?, queue: row.get(1)?, job })
             })?
             .collect()

@@ -38,7 +38,12 @@ pub struct LearnedRate {
 }
 
 /// Takes one measurement into the moving average.
-pub(super) fn learn(db: &Connection, key: &RateKey, rate: f64, now: f64) -> Result<(), LedgerError> {
+pub(super) fn learn(
+    db: &Connection,
+    key: &RateKey,
+    rate: f64,
+    now: f64,
+) -> Result<(), LedgerError> {
     db.prepare_cached(
         "INSERT INTO rates (model, threads, engine, family, arch, operations_per_second, samples, at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1, ?7)

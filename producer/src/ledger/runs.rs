@@ -235,8 +235,12 @@ fn has_failed(db: &Connection, run: &RunRow, manifest: &RunOpened) -> Result<boo
         MaxDead::Jobs(jobs) => Some(jobs),
         MaxDead::Percent(percent) if percent >= 100.0 => None,
         MaxDead::Percent(percent) => {
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss,
-                reason = "a share of at most some millions of jobs")]
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                clippy::cast_precision_loss,
+                reason = "a share of at most some millions of jobs"
+            )]
             let share = (percent / 100.0 * (manifest.jobs + rests) as f64) as u64;
             Some(share.max(LEAST_MAX_DEAD))
         }
@@ -306,12 +310,12 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError`] when the ledger can't be read.
     pub fn candidates(&self, run: &RunRow) -> Result<Vec<u64>, LedgerError> {
-        let mut parts =
-            self.db.prepare("SELECT seeds FROM parts WHERE run = ?1 ORDER BY part")?;
+        let mut parts = self.db.prepare("SELECT seeds FROM parts WHERE run = ?1 ORDER BY part")?;
         let mut seeds = Vec::new();
         for part in parts.query_map([run.id], |row| row.get::<_, Vec<u8>>(0))? {
-            let part: Vec<u64> = rmp_serde::from_slice(&part?)
-                .map_err(|error| LedgerError::Corrupt(format!("a part of {}: {error}", run.name)))?;
+            let part: Vec<u64> = rmp_serde::from_slice(&part?).map_err(|error| {
+                LedgerError::Corrupt(format!("a part of {}: {error}", run.name))
+            })?;
             seeds.extend(part);
         }
         Ok(seeds)
