@@ -552,7 +552,7 @@ mod tests {
         assert!(refusal("date,number\n1,2").contains("no 'draw' column"));
         assert!(refusal("date,number\n1,2").contains("'date,number'"));
         assert!(refusal("[1, 2").contains("line 1 column 5"), "{}", refusal("[1, 2"));
-        assert!(refusal("[1,\n 2] x").contains("line 2 column 4"), "{}", refusal("[1,\n 2] x"));
+        assert!(refusal("[1,\n 2] x").contains("line 2 column 5"), "{}", refusal("[1,\n 2] x"));
         assert!(refusal("{\"draws\": [1]}").contains("expected an array"));
         assert!(refusal("[1,2,3,4,5,6]").contains("more than 5 draws"));
         assert!(refusal(&"1\n".repeat(600)).contains("larger than"));
