@@ -7,6 +7,7 @@ use shared::{
     witness::{NearMisses, Witness},
 };
 
+pub use crate::scan::Instructions;
 use crate::{reference, scan::Scan, sequence::Sequence};
 
 /// A survivor with its place in the sequence that was tested.
@@ -43,8 +44,15 @@ impl Prepared {
     pub fn new(engine: Engine, sieve: &Sieve, witness: Witness) -> Self {
         match engine {
             Engine::Reference => Self(Kind::Reference(sieve.clone(), witness)),
-            _ => Self(Kind::Scan(Box::new(Scan::new(sieve, witness)))),
+            _ => Self::scan(sieve, witness, Instructions::widest()),
         }
+    }
+
+    /// Prepares a validated sieve for the scan on certain instructions. Where this processor
+    /// lacks them the widest that it has are taken.
+    #[must_use]
+    pub fn scan(sieve: &Sieve, witness: Witness, instructions: Instructions) -> Self {
+        Self(Kind::Scan(Box::new(Scan::new(sieve, witness, instructions))))
     }
 
     /// Which engine it is.

@@ -11,7 +11,7 @@ use shared::{
 
 use super::{
     stages::{first_stage, work},
-    vector::{Lanes, MAX_LANES, widest},
+    vector::{Instructions, Lanes, MAX_LANES},
     window::Window,
 };
 use crate::{
@@ -25,6 +25,7 @@ use crate::{
 pub(crate) struct Scan {
     sieve: Sieve,
     modulus: Modulus,
+    instructions: Instructions,
     /// Necessary for a near miss.
     first: Window,
     /// Exactly a near miss; `None` when the first stage already is.
@@ -36,8 +37,10 @@ pub(crate) struct Scan {
 }
 
 impl Scan {
-    /// Prepares a validated sieve.
-    pub(crate) fn new(sieve: &Sieve, witness: Witness) -> Self {
+    /// Prepares a validated sieve. Instructions that this processor lacks are replaced by the
+    /// widest that it has.
+    pub(crate) fn new(sieve: &Sieve, witness: Witness, instructions: Instructions) -> Self {
+        let supported = Instructions::supported().contains(&instructions);
         let modulus = Modulus::new(sieve.modulus);
         let reversed = sieve.reversed_draws();
         let leading = if sieve.direction == Direction::Reverse { &reversed } else { &sieve.draws };
@@ -53,6 +56,7 @@ impl Scan {
             reverse: (sieve.direction == Direction::Both)
                 .then(|| window(&reversed, sieve.reverse_need)),
             modulus,
+            instructions: if supported { instructions } else { Instructions::widest() },
             sieve: sieve.clone(),
         }
     }
@@ -66,7 +70,7 @@ impl Scan {
     pub(crate) fn test(&self, seeds: &Sequence<'_>, room: usize) -> Tally {
         let mut cascade = Cascade {
             scan: self,
-            group: widest(self.sieve.family, self.modulus),
+            group: self.instructions.group(self.sieve.family, self.modulus),
             near: Vec::new(),
             whole: Vec::new(),
             tally: Tally::default(),

@@ -8,3 +8,4 @@ mod vector;
 mod window;
 
 pub(crate) use cascade::Scan;
+pub use vector::Instructions;

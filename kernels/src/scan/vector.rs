@@ -25,27 +25,59 @@ pub(super) trait Lanes: Send {
 /// The largest number of lanes of any group.
 pub(super) const MAX_LANES: usize = 32;
 
-/// The widest group that this processor runs.
-pub(super) fn widest(family: Family, modulus: Modulus) -> Box<dyn Lanes> {
+/// An instruction set that the scan is built for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Instructions {
+    /// What every processor of the architecture has.
+    Baseline,
+    /// 256-bit vectors of integers.
     #[cfg(target_arch = "x86_64")]
-    {
-        if is_x86_feature_detected!("avx512f")
-            && is_x86_feature_detected!("avx512bw")
-            && is_x86_feature_detected!("avx512dq")
-            && is_x86_feature_detected!("avx512vl")
-            && is_x86_feature_detected!("bmi1")
-            && is_x86_feature_detected!("bmi2")
+    Avx2,
+    /// 512-bit vectors.
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+}
+
+impl Instructions {
+    /// Those that this processor has, the widest last.
+    #[must_use]
+    pub fn supported() -> Vec<Self> {
+        let mut supported = vec![Self::Baseline];
+        #[cfg(target_arch = "x86_64")]
         {
-            return visit(family, avx512::Build(modulus));
+            let bits = is_x86_feature_detected!("bmi1") && is_x86_feature_detected!("bmi2");
+            let avx2 = bits && is_x86_feature_detected!("avx2");
+            if avx2 {
+                supported.push(Self::Avx2);
+            }
+            if avx2
+                && is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("avx512vl")
+            {
+                supported.push(Self::Avx512);
+            }
         }
-        if is_x86_feature_detected!("avx2")
-            && is_x86_feature_detected!("bmi1")
-            && is_x86_feature_detected!("bmi2")
-        {
-            return visit(family, avx2::Build(modulus));
+        supported
+    }
+
+    /// The widest that this processor has.
+    #[must_use]
+    pub fn widest() -> Self {
+        Self::supported().last().copied().unwrap_or(Self::Baseline)
+    }
+
+    /// A group built for these instructions, which this processor must have.
+    pub(super) fn group(self, family: Family, modulus: Modulus) -> Box<dyn Lanes> {
+        match self {
+            Self::Baseline => visit(family, baseline::Build(modulus)),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => visit(family, avx2::Build(modulus)),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => visit(family, avx512::Build(modulus)),
         }
     }
-    visit(family, baseline::Build(modulus))
 }
 
 /// A module with groups of so many lanes, built with these attributes. `Build` may be used only
@@ -76,7 +108,7 @@ macro_rules! built_for {
                 fn count(&mut self, window: &Window, seeds: &[u64]) -> u64 {
                     let mut lanes = U64x::splat(0);
                     lanes.0.copy_from_slice(seeds);
-                    // SAFETY: whoever made the `Build` saw that the processor has the features.
+                    // SAFETY: groups are made for supported instructions only, which `Scan::new` sees to.
                     unsafe { count(&mut self.0, window, &lanes) }
                 }
 
