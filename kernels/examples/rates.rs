@@ -1,15 +1,19 @@
-//! Seeds a second of the scan engine on one thread, by family and standard plan, and how many
-//! times the reference engine's rate, measured beside it, that is.
+//! Seeds a second of processor time of the scan engine on one thread, by family and standard
+//! plan, and how many times the reference engine's rate, measured beside it, that is.
 //!
-//! `cargo run --release -p kernels --example rates -- [--family F] [--seconds S]`
+//! `cargo run --release -p kernels --example rates -- [--family F] [--seconds S] [--instructions I]`
+//! with `baseline`, `avx2` or `avx512`; the widest unless given.
 
 use std::{
     error::Error,
+    fs,
     io::{Write, stdout},
-    time::Instant,
 };
 
-use kernels::{engine::Prepared, sequence::Sequence};
+use kernels::{
+    engine::{Instructions, Prepared},
+    sequence::Sequence,
+};
 use shared::{
     families::Family,
     job::Engine,
@@ -67,15 +71,22 @@ impl Plan {
     }
 }
 
+/// Seconds that this thread has run on a processor: other load does not count.
+fn busy() -> Result<f64, Box<dyn Error>> {
+    let text = fs::read_to_string("/proc/thread-self/schedstat")?;
+    let nanoseconds: f64 = text.split(' ').next().unwrap_or_default().parse()?;
+    Ok(nanoseconds / 1e9)
+}
+
 /// Seeds a second of an engine in blocks that grow, for about so many seconds.
 fn rate(engine: &Prepared, seconds: f64) -> Result<f64, Box<dyn Error>> {
     let (mut tested, mut block) = (0, 32);
-    let started = Instant::now();
+    let started = busy()?;
     loop {
         let span = Span::new(tested, tested + block - 1)?;
         std::hint::black_box(engine.test(&Sequence::Range(span), usize::MAX));
         tested += block;
-        let passed = started.elapsed().as_secs_f64();
+        let passed = busy()? - started;
         if passed >= seconds {
             return Ok(tested as f64 / passed);
         }
@@ -87,17 +98,31 @@ fn rate(engine: &Prepared, seconds: f64) -> Result<f64, Box<dyn Error>> {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let (mut only, mut seconds) = (None, 0.5);
+    let mut instructions = Instructions::widest();
     let mut args = std::env::args().skip(1);
     while let Some(option) = args.next() {
         let value = args.next().ok_or_else(|| format!("{option} needs a value"))?;
         match option.as_str() {
             "--family" => only = Some(value.parse::<Family>()?),
             "--seconds" => seconds = value.parse()?,
-            _ => return Err(format!("'{option}' is neither --family nor --seconds").into()),
+            "--instructions" => {
+                instructions = Instructions::supported()
+                    .into_iter()
+                    .find(|known| format!("{known:?}").eq_ignore_ascii_case(&value))
+                    .ok_or_else(|| format!("this processor has no '{value}'"))?;
+            }
+            _ => {
+                return Err(
+                    format!("'{option}' is none of --family, --seconds, --instructions").into()
+                );
+            }
         }
     }
     let mut out = stdout().lock();
-    writeln!(out, "one thread: scan in million seeds a second (times the reference engine)")?;
+    writeln!(
+        out,
+        "one thread, {instructions:?}: scan in million seeds a second (times the reference engine)"
+    )?;
     write!(out, "{:22}", "family")?;
     for plan in &PLANS {
         write!(out, "{:>18}", plan.name)?;
@@ -107,7 +132,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         write!(out, "{family:22}")?;
         for plan in &PLANS {
             let (sieve, witness) = (plan.sieve(family), plan.witness());
-            let scan = rate(&Prepared::new(Engine::Scan, &sieve, witness), seconds)?;
+            let scan = rate(&Prepared::scan(&sieve, witness, instructions), seconds)?;
             let reference =
                 rate(&Prepared::new(Engine::Reference, &sieve, witness), seconds / 4.0)?;
             write!(out, "{:>10.2} ({:4.0}x)", scan / 1e6, scan / reference)?;
