@@ -293,3 +293,151 @@ fn message(row: &Row<'_>, first: usize) -> rusqlite::Result<Message> {
         body: row.get(first + 2)?,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{broker::embedded::files, wire::Headers};
+
+    fn store(folder: &tempfile::TempDir) -> Store {
+        Store::open(&files::prepare(folder.path()).unwrap(), "me", 1).unwrap()
+    }
+
+    fn message(size: usize) -> Message {
+        Message { kind: "Job".to_owned(), headers: Headers::new(), body: vec![0xa5; size] }
+    }
+
+    fn uses_index(store: &Store, statement: &str) {
+        let mut plan = store.db.prepare(&format!("EXPLAIN QUERY PLAN {statement}")).unwrap();
+        let steps = plan.query_map([], |row| row.get::<_, String>(3)).unwrap();
+        let steps: Vec<String> = steps.collect::<Result<_, _>>().unwrap();
+        assert!(!steps.iter().any(|step| step.contains("SCAN")), "{statement}: {steps:?}");
+        assert!(!steps.iter().any(|step| step.contains("TEMP")), "{statement}: {steps:?}");
+    }
+
+    #[test]
+    fn taking_reads_no_more_than_it_takes() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(&folder);
+        uses_index(
+            &store,
+            "SELECT id, returns, kind, headers, body FROM waiting JOIN messages USING (id)
+             WHERE waiting.queue = 'q' ORDER BY id LIMIT 5",
+        );
+        uses_index(&store, "SELECT min(session) FROM taken WHERE session > 'a'");
+        uses_index(&store, "SELECT 1 FROM waiting WHERE queue = 'q'");
+        uses_index(&store, "SELECT id FROM events WHERE id > 5 ORDER BY id LIMIT 5");
+    }
+
+    #[test]
+    fn a_job_that_ends_its_workers_is_dead_after_the_delivery_limit() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(&folder);
+        store.publish("jobs.seed.cpu", &message(10)).unwrap();
+        store.publish("results.seed", &message(20)).unwrap();
+        for delivery in 0..=DELIVERY_LIMIT {
+            let job = store.take("jobs.seed.cpu", 1).unwrap().pop().unwrap();
+            assert_eq!(job.redelivered, delivery > 0);
+            assert_eq!(store.take("results.seed", 1).unwrap().len(), 1);
+            assert_eq!(store.put_back_all("me").unwrap(), 2);
+        }
+        assert_eq!(store.depth("jobs.seed.cpu").unwrap(), 0);
+        assert_eq!(store.depth("results.seed").unwrap(), 1, "results are for ever");
+        let dead = store.take(RESULTS_DEAD, 1).unwrap().pop().unwrap();
+        assert_eq!(dead.message.body, message(10).body);
+        assert_eq!(dead.message.headers["x-first-death-queue"], "jobs.seed.cpu");
+        assert_eq!(dead.message.headers["x-first-death-reason"], "delivery_limit");
+    }
+
+    #[test]
+    fn copies_of_dead_jobs_are_bounded_and_the_oldest_go_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = store(&folder);
+        let surplus = 3;
+        store
+            .transaction(false, |store| {
+                // As many at once as no publisher has, then some as publishers do.
+                store.db.execute_batch(&format!(
+                    "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n
+                         WHERE n < {DEAD_JOBS_MAX_LENGTH})
+                     INSERT INTO messages SELECT n, '{DEAD_JOBS}', 'Job', '{{}}', x'' FROM n;
+                     INSERT INTO waiting SELECT queue, id, 0 FROM messages;"
+                ))?;
+                (0..surplus).try_for_each(|_| store.publish(DEAD_JOBS, &message(1)))
+            })
+            .unwrap();
+        assert_eq!(store.depth(DEAD_JOBS).unwrap(), DEAD_JOBS_MAX_LENGTH.unsigned_abs());
+        let oldest = store.take(DEAD_JOBS, 1).unwrap().pop().unwrap();
+        assert_eq!(oldest.tag.delivery, surplus + 1);
+        let count = |table| {
+            let count = format!("SELECT count(*) FROM {table}");
+            store.db.query_row(&count, [], |row| row.get::<_, i64>(0)).unwrap()
+        };
+        assert_eq!(count("messages"), DEAD_JOBS_MAX_LENGTH);
+    }
+
+    #[test]
+    fn events_are_bounded_in_number_and_age() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = store(&folder);
+        let count = |store: &Store| -> i64 {
+            store.db.query_row("SELECT count(*) FROM events", [], |row| row.get(0)).unwrap()
+        };
+        store
+            .transaction(false, |store| {
+                (0..EVENTS_MAX_LENGTH + 5).try_for_each(|_| store.broadcast(&message(1)))
+            })
+            .unwrap();
+        assert_eq!(count(&store), EVENTS_MAX_LENGTH);
+        let old = "UPDATE events SET at = at - ?1 - 1000";
+        store.db.execute(old, [EVENTS_TTL_MS]).unwrap();
+        store.broadcast(&message(2)).unwrap();
+        assert_eq!(count(&store), 1);
+        let newest = store.newest_event().unwrap();
+        assert_eq!(newest, EVENTS_MAX_LENGTH + 6);
+        assert_eq!(store.events(newest - 1).unwrap(), [(newest, message(2))]);
+        store.db.execute("DELETE FROM events", []).unwrap();
+        assert_eq!(store.newest_event().unwrap(), newest);
+    }
+
+    #[test]
+    fn a_full_disk_is_said_and_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = store(&folder);
+        store.db.pragma_update_and_check(None, "max_page_count", 100, |_| Ok(())).unwrap();
+        store.transaction(true, |store| store.publish("q", &message(10))).unwrap();
+        let full = store.transaction(true, |store| {
+            store.publish("q", &message(10))?;
+            store.publish("q", &message(1_000_000))
+        });
+        match full {
+            Err(Fault::Folder(why)) => assert!(why.contains("disk is full"), "{why}"),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(store.depth("q").unwrap(), 1);
+        store.transaction(true, |store| store.publish("q", &message(10))).unwrap();
+        assert_eq!(store.depth("q").unwrap(), 2);
+    }
+
+    #[test]
+    fn what_is_acknowledged_leaves_room_for_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = store(&folder);
+        let size = || fs::metadata(folder.path().join(files::DATABASE)).unwrap().len();
+        let mut first = 0;
+        for round in 0..20 {
+            for _ in 0..50 {
+                store.transaction(false, |store| store.publish("q", &message(10_000))).unwrap();
+            }
+            let held = store.transaction(false, |store| store.take("q", 1000)).unwrap();
+            assert_eq!(held.len(), 50);
+            let acks = |store: &Store| held.iter().try_for_each(|d| store.ack(d.tag.delivery));
+            store.transaction(false, acks).unwrap();
+            store.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+            if round == 0 {
+                first = size();
+            }
+        }
+        assert!(size() <= 2 * first, "{} after {first}", size());
+    }
+}
