@@ -1,0 +1,16 @@
+//! The runner: a process that takes one job, sieves block by block and reports (see
+//! [`shared::runner`] for how it talks).
+
+mod args;
+mod blocks;
+mod cpu;
+mod process;
+mod run;
+mod tester;
+
+pub use args::{Args, ArgsError};
+pub use blocks::{BlocksError, Contradiction, Question, drive};
+pub use cpu::Cpu;
+pub use process::{PARENT, TieError, catch_term, tie_to_parent};
+pub use run::{RunError, run_cpu};
+pub use tester::Tester;

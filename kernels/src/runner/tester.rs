@@ -1,0 +1,18 @@
+//! The seam between the runner and what computes.
+
+use shared::job::Engine;
+
+use crate::{engine::Tally, sequence::Sequence};
+
+/// Something that tests one block of seeds after another.
+pub trait Tester {
+    /// Which engine it is.
+    fn engine(&self) -> Engine;
+
+    /// How many seeds it tests in some milliseconds, by a guess that is rather too low.
+    fn first_block(&self) -> u64;
+
+    /// Tests a block. It may stop early once more than `room` survived, and then returns more
+    /// than `room` survivors; whoever asked cuts the block there.
+    fn test(&mut self, block: &Sequence<'_>, room: usize) -> Tally;
+}

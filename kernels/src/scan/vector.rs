@@ -1,0 +1,139 @@
+//! The same code built for several instruction sets, and the choice between them at run time.
+
+use shared::{families::Family, outcome::Best};
+
+use super::{group::Group, window::Window};
+use crate::{
+    generators::{Generator, Visit, visit},
+    lanes::U64x,
+    residue::Modulus,
+};
+
+/// A group with its number of lanes and its instruction set hidden.
+pub(super) trait Lanes: Send {
+    /// How many seeds it takes.
+    fn lanes(&self) -> usize;
+
+    /// Counts every skip's matches for one seed a lane, and returns a bit for each lane in which
+    /// some skip has `window.least`. `seeds` has as many as there are lanes.
+    fn count(&mut self, window: &Window, seeds: &[u64]) -> u64;
+
+    /// The best skip of one lane as last counted with this window.
+    fn best(&self, window: &Window, lane: usize) -> Best;
+}
+
+/// The largest number of lanes of any group.
+pub(super) const MAX_LANES: usize = 32;
+
+/// An instruction set that the scan is built for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Instructions {
+    /// What every processor of the architecture has.
+    Baseline,
+    /// 256-bit vectors of integers.
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    /// 512-bit vectors.
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+}
+
+impl Instructions {
+    /// Those that this processor has, the widest last.
+    #[must_use]
+    pub fn supported() -> Vec<Self> {
+        let mut supported = vec![Self::Baseline];
+        #[cfg(target_arch = "x86_64")]
+        {
+            let bits = is_x86_feature_detected!("bmi1") && is_x86_feature_detected!("bmi2");
+            let avx2 = bits && is_x86_feature_detected!("avx2");
+            if avx2 {
+                supported.push(Self::Avx2);
+            }
+            if avx2
+                && is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("avx512vl")
+            {
+                supported.push(Self::Avx512);
+            }
+        }
+        supported
+    }
+
+    /// The widest that this processor has.
+    #[must_use]
+    pub fn widest() -> Self {
+        Self::supported().last().copied().unwrap_or(Self::Baseline)
+    }
+
+    /// A group built for these instructions, which this processor must have.
+    pub(super) fn group(self, family: Family, modulus: Modulus) -> Box<dyn Lanes> {
+        match self {
+            Self::Baseline => visit(family, baseline::Build(modulus)),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => visit(family, avx2::Build(modulus)),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => visit(family, avx512::Build(modulus)),
+        }
+    }
+}
+
+/// A module with groups of so many lanes, built with these attributes. `Build` may be used only
+/// where the processor has the features that they enable.
+macro_rules! built_for {
+    ($name:ident, $lanes:literal $(, #[$attribute:meta])*) => {
+        mod $name {
+            use super::*;
+
+            pub(super) struct Build(pub(super) Modulus);
+
+            impl Visit<$lanes> for Build {
+                type Output = Box<dyn Lanes>;
+
+                fn visit<G: Generator<$lanes> + Send + 'static>(self) -> Box<dyn Lanes> {
+                    Box::new(Built(Group::<G, $lanes>::new(self.0)))
+                }
+            }
+
+            struct Built<G>(Group<G, $lanes>);
+
+            impl<G: Generator<$lanes> + Send> Lanes for Built<G> {
+                fn lanes(&self) -> usize {
+                    $lanes
+                }
+
+                #[expect(unsafe_code, reason = "code for an instruction set found at run time")]
+                fn count(&mut self, window: &Window, seeds: &[u64]) -> u64 {
+                    let mut lanes = U64x::splat(0);
+                    lanes.0.copy_from_slice(seeds);
+                    // SAFETY: groups are made for supported instructions only, which `Scan::new` sees to.
+                    unsafe { count(&mut self.0, window, &lanes) }
+                }
+
+                fn best(&self, window: &Window, lane: usize) -> Best {
+                    self.0.best(window, lane)
+                }
+            }
+
+            /// # Safety
+            /// The processor must have the features named in this module's attributes.
+            $(#[$attribute])*
+            #[expect(unsafe_code, reason = "code for an instruction set found at run time")]
+            unsafe fn count<G: Generator<$lanes>>(
+                group: &mut Group<G, $lanes>,
+                window: &Window,
+                seeds: &U64x<$lanes>,
+            ) -> u64 {
+                group.count(window, *seeds)
+            }
+        }
+    };
+}
+
+built_for!(baseline, 8);
+#[cfg(target_arch = "x86_64")]
+built_for!(avx2, 16, #[target_feature(enable = "avx2,bmi1,bmi2")]);
+#[cfg(target_arch = "x86_64")]
+built_for!(avx512, 32, #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,bmi1,bmi2")]);
