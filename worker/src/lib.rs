@@ -1,1 +1,38 @@
-//! x
+//! RigQueue on a rig: takes the jobs that it can start at once, runs each in a process of its
+//! own, reports what became of it, and only then acknowledges it.
+//!
+//! One dispatcher ([`service`]) owns all state; everything else is a task that sends it messages.
+//!
+//! | module | role |
+//! |---|---|
+//! | [`cli`], [`setup`] | the command line, and what it resolves to |
+//! | [`service`] | the dispatcher: takes, places, drains |
+//! | [`looks`] | which queue to look at next, and which are known to be empty |
+//! | [`slots`], [`cores`], [`seats`] | what jobs run on, and which slot holds which |
+//! | [`fleet`] | what the aggregator wants every worker to know |
+//! | [`job`] | one job from its bytes to its outcome |
+//! | [`spawn`], [`child`], [`output`] | one subprocess: its start, its watch, its end, its words |
+//! | [`report`] | publishes outcomes and acknowledges behind them |
+//! | [`recent`] | which outcomes were published lately |
+//! | [`heartbeat`], [`events`], [`signals`] | what goes out and comes in beside jobs |
+
+pub mod child;
+pub mod cli;
+pub mod cores;
+mod error;
+pub mod events;
+pub mod fleet;
+pub mod heartbeat;
+pub mod job;
+pub mod looks;
+pub mod output;
+pub mod recent;
+pub mod report;
+pub mod seats;
+pub mod service;
+pub mod setup;
+pub mod signals;
+pub mod slots;
+pub mod spawn;
+
+pub use error::WorkerError;

@@ -1,0 +1,80 @@
+//! When to speak up, and what of.
+
+use std::time::Instant;
+
+use shared::messages::{HeldJob, SlotState};
+
+use crate::{recent::Key, slots::Slot};
+
+/// How often at least, in seconds.
+pub const EVERY_SECONDS: u64 = 5;
+
+/// What a slot holds, as far as others should know.
+#[derive(Debug, Clone)]
+pub struct Holding {
+    /// The job, as others see it.
+    pub job: HeldJob,
+    /// Since when.
+    pub since: Instant,
+}
+
+impl Holding {
+    /// Whether it is that job.
+    #[must_use]
+    pub fn is(&self, key: &Key) -> bool {
+        self.job.seq == key.seq && self.job.job == key.job && self.job.run == key.run
+    }
+}
+
+/// The state of one slot, for a heartbeat.
+#[must_use]
+pub fn slot_state(slot: &Slot, holding: Option<&Holding>) -> SlotState {
+    let job = holding.map(|holding| HeldJob {
+        seconds: holding.since.elapsed().as_secs_f64(),
+        ..holding.job.clone()
+    });
+    SlotState { arch: slot.arch, device: slot.device.clone(), job }
+}
+
+/// Decides when a heartbeat is due. Asked once a second.
+#[derive(Debug, Default)]
+pub struct Pulse {
+    /// Seconds since the last one; none was given yet when `None`.
+    quiet: Option<u64>,
+    news: bool,
+}
+
+impl Pulse {
+    /// A job made progress: worth a heartbeat at the next second.
+    pub fn news(&mut self) {
+        self.news = true;
+    }
+
+    /// Whether one is due this second; it counts as given then.
+    pub fn due(&mut self) -> bool {
+        let quiet = self.quiet.map(|seconds| seconds + 1);
+        let due = self.news || quiet.is_none_or(|seconds| seconds >= EVERY_SECONDS);
+        self.quiet = if due { Some(0) } else { quiet };
+        self.news = self.news && !due;
+        due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn speaks_at_first_then_every_five_seconds_and_on_news() {
+        let mut pulse = Pulse::default();
+        let mut heard = |seconds: std::ops::Range<u64>| -> Vec<u64> {
+            seconds.filter(|_| pulse.due()).collect()
+        };
+        assert_eq!(heard(0..12), [0, 5, 10]);
+        pulse.news();
+        let mut heard = |seconds: std::ops::Range<u64>| -> Vec<u64> {
+            seconds.filter(|_| pulse.due()).collect()
+        };
+        assert_eq!(heard(12..20), [12, 17]);
+    }
+}

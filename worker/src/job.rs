@@ -1,0 +1,285 @@
+//! One job, from its bytes to its outcome.
+
+use std::{
+    ffi::OsString,
+    os::unix::process::ExitStatusExt,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use shared::{
+    job::{Arch, Job},
+    outcome::{Failure, MAX_SURVIVORS, Outcome, Return, SieveResult, Verdict},
+    runner::Progress,
+    sieve::Seeds,
+    spans::Spans,
+    wire::{self, Headers, Message},
+};
+
+use crate::{
+    child::{self, Ended, Ending, Limits, Orders},
+    output::{Last, last_line},
+    slots::Slot,
+    spawn::{Spawner, Start},
+};
+
+/// What every job of this worker has in common.
+#[derive(Debug)]
+pub struct Bench {
+    /// The node's name.
+    pub node: String,
+    /// What is unique to this worker.
+    pub instance: String,
+    /// What starts subprocesses.
+    pub spawner: Spawner,
+    /// How long a runner may be without progress.
+    pub stall: Duration,
+    /// From TERM to KILL.
+    pub grace: Duration,
+    /// After how long a stolen job finishes short: its piece was cut for other hardware.
+    pub target_seconds: f64,
+}
+
+/// A job that was taken.
+#[derive(Debug, Clone)]
+pub struct Taken {
+    /// The job.
+    pub job: Job,
+    /// Its bytes as they came.
+    pub bytes: Arc<Vec<u8>>,
+    /// When it was taken, in Unix seconds.
+    pub at: f64,
+}
+
+/// The time now, in Unix seconds.
+#[must_use]
+pub fn now() -> f64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.unwrap_or_default().as_secs_f64()
+}
+
+/// Runs one job in a subprocess of its own and says what became of it.
+pub async fn run(
+    bench: &Bench,
+    slot: &Slot,
+    taken: &Taken,
+    orders: &Orders,
+    progress: impl FnMut(Progress),
+) -> Outcome {
+    if orders.finish.is_cancelled() {
+        return outcome(bench, slot, taken, returned("the worker was shutting down"), 0.0);
+    }
+    let (verdict, seconds) = attempt(bench, slot, taken, orders, progress).await;
+    outcome(bench, slot, taken, verdict, seconds)
+}
+
+async fn attempt(
+    bench: &Bench,
+    slot: &Slot,
+    taken: &Taken,
+    orders: &Orders,
+    progress: impl FnMut(Progress),
+) -> (Verdict, f64) {
+    let not_started = |error: std::io::Error| {
+        let detail = format!("{} could not be started: {error}", slot.runner.display());
+        failed(Failure::SpawnFailed, detail, String::new())
+    };
+    let mut args: Vec<OsString> = vec!["--threads".into(), slot.device.threads.to_string().into()];
+    if taken.job.arch != slot.arch {
+        args.extend(["--soft-seconds".into(), bench.target_seconds.to_string().into()]);
+    }
+    let start = Start {
+        program: slot.runner.clone(),
+        args,
+        env: Arc::clone(&slot.env),
+        input: Arc::clone(&taken.bytes),
+    };
+    let began = Instant::now();
+    let child = match bench.spawner.start(start).await {
+        Ok(child) => child,
+        Err(error) => return (not_started(error), 0.0),
+    };
+    let limit = Duration::try_from_secs_f64(taken.job.time_limit_seconds);
+    let limits =
+        Limits { time: limit.unwrap_or(Duration::MAX), stall: bench.stall, grace: bench.grace };
+    match child::watch(child, limits, orders, progress).await {
+        Ok(ending) => (judge(&taken.job, ending), began.elapsed().as_secs_f64()),
+        Err(error) => (not_started(error), began.elapsed().as_secs_f64()),
+    }
+}
+
+/// What an ending means for the job.
+fn judge(job: &Job, ending: Ending) -> Verdict {
+    let Ending { status, ended, frames, stderr } = ending;
+    let stderr = stderr.text();
+    let last = frames.into_last();
+    // A result is a result, whoever asked for it early: nothing tested is thrown away.
+    match (status.code(), last.as_ref()) {
+        (Some(0), Ok(Last::Done(result))) => {
+            return match check(job, result) {
+                Ok(()) => Verdict::Done(result.clone()),
+                Err(why) => {
+                    let detail = format!("the runner's result makes no sense: {why}");
+                    failed(Failure::InvalidOutput, detail, stderr)
+                }
+            };
+        }
+        (Some(_), Ok(Last::Rejected(why))) => {
+            return failed(Failure::Rejected, why.clone(), stderr);
+        }
+        _ => {}
+    }
+    let words = last_line(&stderr);
+    let said = if words.is_empty() { words } else { format!(": {words}") };
+    let (failure, detail) = match (ended, status.code()) {
+        (Some(Ended::Drain), _) => {
+            return returned(&format!(
+                "the worker was shutting down, and the runner ended by {status}"
+            ));
+        }
+        (Some(Ended::NoProgress(silence)), _) => {
+            let seconds = silence.as_secs_f64();
+            (Failure::Stalled, format!("the runner made no progress for {seconds:.1} s{said}"))
+        }
+        (Some(Ended::TimeLimit(limit)), _) => {
+            let seconds = limit.as_secs_f64();
+            (Failure::Stalled, format!("the runner was past its time limit of {seconds} s{said}"))
+        }
+        (Some(Ended::Garbage), _) | (None, Some(0)) => {
+            let why = last.err().unwrap_or_default();
+            (Failure::InvalidOutput, format!("the runner's output is no result: {why}"))
+        }
+        (None, Some(code)) => {
+            (Failure::ExitCode(code), format!("the runner exited with code {code}{said}"))
+        }
+        (None, None) => {
+            let signal = status.signal().unwrap_or_default();
+            (Failure::Crashed(signal), format!("the runner died of {status}{said}"))
+        }
+    };
+    failed(failure, detail, stderr)
+}
+
+/// Whether a result can be what the job asked for.
+fn check(job: &Job, result: &SieveResult) -> Result<(), String> {
+    let span = job.span().ok_or("the job covers nothing")?;
+    if result.tested.is_empty() {
+        return Err("it tested nothing".to_owned());
+    }
+    if let Some(outside) = result.tested.iter().find(|s| s.intersection(span) != Some(**s)) {
+        return Err(format!("it tested {outside}, outside of its {span}"));
+    }
+    let survivors = &result.survivors;
+    if !survivors.is_whole() || survivors.len() > MAX_SURVIVORS {
+        return Err(format!(
+            "its columns of {} survivors disagree or are too long",
+            survivors.len()
+        ));
+    }
+    let shared::job::Task::Sieve { seeds, .. } = &job.task else {
+        return Err("the job is no sieve".to_owned());
+    };
+    if let Seeds::Range(_) = seeds {
+        let tested = Spans::from_iter(result.tested.iter().copied());
+        if let Some(seed) = survivors.seeds.iter().find(|&&seed| !tested.contains(seed)) {
+            return Err(format!("its survivor {seed} lies outside of what it tested"));
+        }
+    }
+    Ok(())
+}
+
+/// A failed verdict.
+#[must_use]
+pub fn failed(failure: Failure, detail: String, stderr_tail: String) -> Verdict {
+    Verdict::Failed { failure, detail, stderr_tail }
+}
+
+fn returned(detail: &str) -> Verdict {
+    Verdict::Returned { reason: Return::Drain, detail: detail.to_owned() }
+}
+
+/// The outcome of a job. Its bytes are echoed whenever something must follow.
+#[must_use]
+pub fn outcome(
+    bench: &Bench,
+    slot: &Slot,
+    taken: &Taken,
+    verdict: Verdict,
+    seconds: f64,
+) -> Outcome {
+    let job = &taken.job;
+    let whole = matches!(&verdict, Verdict::Done(result) if job.span().is_some_and(|span| {
+        Spans::from_iter(result.tested.iter().copied()).holes(span).is_empty()
+    }));
+    Outcome {
+        run: job.run.clone(),
+        epoch: job.epoch,
+        job: job.id.clone(),
+        seq: job.seq,
+        attempt: job.attempt,
+        arch: job.arch,
+        node: bench.node.clone(),
+        instance: bench.instance.clone(),
+        device: slot.device.clone(),
+        verdict,
+        echo: (!whole).then(|| taken.bytes.as_ref().clone()),
+        taken_at: taken.at,
+        seconds,
+    }
+}
+
+/// The outcome of a message from a queue of `arch` that can't be decoded: what its headers say of
+/// it, and its raw bytes.
+#[must_use]
+pub fn undecodable(
+    bench: &Bench,
+    slot: &Slot,
+    arch: Arch,
+    message: &Message,
+    why: &str,
+) -> Outcome {
+    let named = |name: &str| match message.headers.get(name) {
+        Some(value) if !value.is_empty() => value.clone(),
+        _ => "unknown".to_owned(),
+    };
+    Outcome {
+        run: named("run"),
+        epoch: 0,
+        job: named("job"),
+        seq: 0,
+        attempt: attempt_header(&message.headers),
+        arch,
+        node: bench.node.clone(),
+        instance: bench.instance.clone(),
+        device: slot.device.clone(),
+        verdict: failed(Failure::Undecodable, why.to_owned(), String::new()),
+        echo: Some(message.body.clone()),
+        taken_at: now(),
+        seconds: 0.0,
+    }
+}
+
+/// `2` of `2 of 3`; 0 when there is none.
+fn attempt_header(headers: &Headers) -> u32 {
+    let first = headers.get("attempt").and_then(|text| text.split(' ').next()?.parse().ok());
+    first.unwrap_or_default()
+}
+
+/// The outcome as a message. One that would be too large for any broker says so instead, without
+/// what made it so.
+///
+/// # Errors
+/// When even that can't be encoded.
+pub fn encode(outcome: Outcome) -> Result<Message, wire::WireError> {
+    wire::encode(&outcome).or_else(|error| {
+        tracing::warn!(%error, run = outcome.run, job = outcome.job, "an outcome is too large");
+        let verdict = match outcome.verdict {
+            Verdict::Done(_) => {
+                failed(Failure::InvalidOutput, format!("its outcome: {error}"), String::new())
+            }
+            other => other,
+        };
+        let slim = Outcome { verdict, ..outcome };
+        wire::encode(&slim).or_else(|_| wire::encode(&Outcome { echo: None, ..slim }))
+    })
+}

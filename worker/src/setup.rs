@@ -1,0 +1,153 @@
+//! From the command line to a running service.
+
+use std::{
+    env,
+    io::{self, IsTerminal},
+    path::PathBuf,
+    process,
+    sync::Arc,
+};
+
+use rustix::process::{Signal, getppid, set_parent_process_death_signal};
+use shared::{
+    broker::{Identity, Patience, connect},
+    exit_codes,
+    settings::{ENV_LOG, Layers, Settings, data_home, host_name},
+};
+use tokio::runtime;
+use tracing_subscriber::EnvFilter;
+
+use crate::{
+    WorkerError,
+    cli::Args,
+    cores,
+    job::Bench,
+    service::Service,
+    signals::{Asked, Signals},
+    slots::cpu_slots,
+    spawn::Spawner,
+};
+
+/// Environment variable: the process that a worker ends with, by its id.
+pub const ENV_PARENT: &str = "RIGQUEUE_PARENT";
+/// Environment variable of every child: which worker it belongs to.
+pub const ENV_WORKER: &str = "RIGQUEUE_WORKER";
+
+/// Runs the worker until it is asked to end; returns the exit code.
+///
+/// # Errors
+/// [`WorkerError`] when it can't start, or can't go on.
+pub fn run(args: &Args) -> Result<u8, WorkerError> {
+    let settings = resolve(args)?;
+    start_log()?;
+    end_with_parent()?;
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| WorkerError::System { what: "starting the runtime", source })?;
+    let end = runtime.block_on(serve(args, &settings));
+    // Whatever still hangs must not keep the process.
+    runtime.shutdown_background();
+    end
+}
+
+fn resolve(args: &Args) -> Result<Settings, WorkerError> {
+    let mut layers = Layers::load(args.config.as_deref())?;
+    let flags = [("worker.slots", "--slots", &args.slots), ("worker.node", "--node", &args.node)];
+    for (key, flag, value) in flags {
+        if let Some(value) = value {
+            layers.set(key, toml::Value::String(value.clone()), flag);
+        }
+    }
+    Ok(layers.settings()?)
+}
+
+fn start_log() -> Result<(), WorkerError> {
+    let text = env::var(ENV_LOG).ok().filter(|text| !text.is_empty());
+    let text = text.as_deref().unwrap_or("info");
+    let filter = EnvFilter::try_new(text).map_err(|error| {
+        WorkerError::Setting(format!("{ENV_LOG} is '{text}', which is no log filter: {error}"))
+    })?;
+    tracing_subscriber::fmt()
+        .compact()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .try_init()
+        .map_err(|error| WorkerError::Internal(format!("the log could not be started: {error}")))
+}
+
+/// With `RIGQUEUE_PARENT` set, drains when that process ends, however it ends.
+fn end_with_parent() -> Result<(), WorkerError> {
+    let Some(parent) = env::var(ENV_PARENT).ok().filter(|parent| !parent.is_empty()) else {
+        return Ok(());
+    };
+    set_parent_process_death_signal(Some(Signal::TERM)).map_err(|source| WorkerError::System {
+        what: "tying the worker to its parent",
+        source: source.into(),
+    })?;
+    // It may have ended before we asked.
+    let now = getppid().map(|pid| pid.as_raw_nonzero().to_string());
+    if now.as_deref() == Some(parent.trim()) {
+        Ok(())
+    } else {
+        Err(WorkerError::ParentGone(parent))
+    }
+}
+
+fn node_name(settings: &Settings) -> Result<String, WorkerError> {
+    let node = &settings.worker.node;
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    match node.as_str() {
+        "" => Ok(host_name()),
+        _ if node.len() <= 128 && node.chars().all(plain) => Ok(node.clone()),
+        _ => Err(WorkerError::Setting(format!(
+            "the node's name is '{}'; it must be at most 128 letters, digits, dots, dashes and underscores",
+            node.escape_debug()
+        ))),
+    }
+}
+
+fn own_folder() -> Result<PathBuf, WorkerError> {
+    let path = env::current_exe().map_err(|source| WorkerError::System {
+        what: "finding the worker's own executable",
+        source,
+    })?;
+    Ok(path.parent().map(PathBuf::from).unwrap_or_default())
+}
+
+async fn serve(args: &Args, settings: &Settings) -> Result<u8, WorkerError> {
+    let system = |what| move |source| WorkerError::System { what, source };
+    let mut signals = Signals::new().map_err(system("listening for signals"))?;
+    let node = node_name(settings)?;
+    let instance = uuid::Uuid::now_v7().to_string();
+    let marks = [
+        (ENV_WORKER.to_owned(), instance.clone()),
+        (ENV_PARENT.to_owned(), process::id().to_string()),
+    ];
+    let slots = cpu_slots(settings, cores::usable(), &own_folder()?, &marks)?;
+    let home = data_home()?;
+    let identity = Identity { node: node.clone(), instance: instance.clone(), role: "worker" };
+    let broker = tokio::select! {
+        broker = connect(&settings.broker.url, &home, identity, Patience::Forever) => broker?,
+        asked = signals.next() => return Ok(exit_code(asked)),
+    };
+    let bench = Bench {
+        node,
+        instance,
+        spawner: Spawner::new().map_err(system("starting the spawner's thread"))?,
+        stall: settings.worker.stall_timeout.duration(),
+        grace: settings.worker.grace.duration(),
+        target_seconds: settings.planner.target_seconds,
+    };
+    let patience = settings.worker.drain_timeout.duration();
+    let service = Service::start(broker, Arc::new(bench), slots, args.eager).await?;
+    Ok(exit_code(service.run(&mut signals, patience).await?))
+}
+
+const fn exit_code(asked: Asked) -> u8 {
+    match asked {
+        Asked::Terminate => exit_codes::DONE,
+        Asked::Interrupt => exit_codes::INTERRUPTED,
+    }
+}
