@@ -3,6 +3,8 @@
 //!
 //! This crate depends on nothing of ours. The runners use it without `broker`.
 
+#[cfg(feature = "broker")]
+pub mod broker;
 pub mod exit_codes;
 pub mod families;
 pub mod job;

@@ -59,9 +59,12 @@ pub fn job_queues() -> Vec<String> {
     archs
         .clone()
         .flat_map(|arch| Urgency::ALL.map(|urgency| seed_queue(arch, urgency)))
-        .chain(archs.map(Some).chain([None]).flat_map(|arch| {
-            Urgency::ALL.map(|urgency| script_queue(arch, urgency))
-        }))
+        .chain(
+            archs
+                .map(Some)
+                .chain([None])
+                .flat_map(|arch| Urgency::ALL.map(|urgency| script_queue(arch, urgency))),
+        )
         .collect()
 }
 
