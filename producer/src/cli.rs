@@ -7,7 +7,8 @@ use std::{
 };
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, error::ErrorKind};
-use shared::{exit_codes, settings::ENV_LOG};
+use rustix::process::Signal;
+use shared::{exit_codes, parent::end_with_parent, settings::ENV_LOG};
 use tracing_subscriber::EnvFilter;
 
 use crate::{
@@ -108,6 +109,11 @@ pub fn main() -> ExitCode {
         }
     };
     log_to_stderr();
+    // A local run's aggregator stops when that run ends, however it ends.
+    if let Err(gone) = end_with_parent(Signal::TERM) {
+        output::say(format!("error: {gone}"));
+        return exit_codes::INTERRUPTED.into();
+    }
     match run(cli) {
         Ok(()) => exit_codes::DONE.into(),
         Err(Failure { code, message }) => {

@@ -9,6 +9,7 @@ mod commands;
 pub mod context;
 pub mod cost;
 pub mod draws;
+pub mod dry_run;
 pub mod duration;
 pub mod export;
 pub mod failure;

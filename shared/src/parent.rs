@@ -1,20 +1,29 @@
 //! Ending with one's parent, whatever ends it.
 
-use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
+use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 
 /// Environment variable: the process that a child must not outlive, by its id.
 pub const ENV_PARENT: &str = "RIGQUEUE_PARENT";
 
-/// When [`ENV_PARENT`] names this process's parent, asks the kernel for `signal` at that parent's
-/// death (of the *thread* that started us: whoever sets the variable starts children from a
-/// thread that never ends). Returns false when that parent is gone already, so that the caller
-/// ends at once. Without the variable it does nothing.
-#[must_use]
-pub fn end_with_parent(signal: Signal) -> bool {
-    let Some(parent) = std::env::var(ENV_PARENT).ok().and_then(|text| text.parse().ok()) else {
-        return true;
+/// The parent is gone already, or was never ours.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the process {0} that this one was to end with ({ENV_PARENT}) is not its parent (any more)"
+)]
+pub struct ParentGone(pub String);
+
+/// When [`ENV_PARENT`] is set, asks the kernel for `signal` at our parent's death (of the *thread*
+/// that started us: whoever sets the variable starts children from a thread that never ends).
+/// Without the variable it does nothing.
+///
+/// # Errors
+/// [`ParentGone`] when our parent is not the process that the variable names: the caller ends.
+pub fn end_with_parent(signal: Signal) -> Result<(), ParentGone> {
+    let Some(parent) = std::env::var(ENV_PARENT).ok().filter(|parent| !parent.is_empty()) else {
+        return Ok(());
     };
-    // First ask, then look: a parent that dies between the two is noticed by one of them.
+    // First ask, then look: a parent that dies in between is noticed by one of the two.
     let asked = set_parent_process_death_signal(Some(signal)).is_ok();
-    asked && getppid() == Pid::from_raw(parent)
+    let now = getppid().map(|pid| pid.as_raw_nonzero().to_string());
+    if asked && now.as_deref() == Some(parent.trim()) { Ok(()) } else { Err(ParentGone(parent)) }
 }

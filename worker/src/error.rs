@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use shared::{broker::BrokerError, exit_codes, settings::SettingsError};
+use shared::{broker::BrokerError, exit_codes, parent::ParentGone, settings::SettingsError};
 
 /// Why a worker did not start, or had to end.
 #[derive(Debug, thiserror::Error)]
@@ -30,8 +30,8 @@ pub enum WorkerError {
         path: PathBuf,
     },
     /// The process that this worker was to end with has already ended.
-    #[error("the process {0} that this worker was to end with (RIGQUEUE_PARENT) is gone")]
-    ParentGone(String),
+    #[error(transparent)]
+    ParentGone(#[from] ParentGone),
     /// A drain that could not hand over its last outcomes.
     #[error(
         "{outcomes} outcomes could not be handed to the broker within {seconds} s of the end; \

@@ -8,10 +8,11 @@ use std::{
     sync::Arc,
 };
 
-use rustix::process::{Signal, getppid, set_parent_process_death_signal};
+use rustix::process::Signal;
 use shared::{
     broker::{Identity, Patience, connect},
     exit_codes,
+    parent::{ENV_PARENT, end_with_parent},
     settings::{ENV_LOG, Layers, Settings, data_home, host_name},
 };
 use tokio::runtime;
@@ -28,8 +29,6 @@ use crate::{
     spawn::Spawner,
 };
 
-/// Environment variable: the process that a worker ends with, by its id.
-pub const ENV_PARENT: &str = "RIGQUEUE_PARENT";
 /// Environment variable of every child: which worker it belongs to.
 pub const ENV_WORKER: &str = "RIGQUEUE_WORKER";
 
@@ -40,7 +39,8 @@ pub const ENV_WORKER: &str = "RIGQUEUE_WORKER";
 pub fn run(args: &Args) -> Result<u8, WorkerError> {
     let settings = resolve(args)?;
     start_log()?;
-    end_with_parent()?;
+    // A local run's worker drains when that run ends, however it ends.
+    end_with_parent(Signal::TERM)?;
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -75,24 +75,6 @@ fn start_log() -> Result<(), WorkerError> {
         .with_ansi(io::stderr().is_terminal())
         .try_init()
         .map_err(|error| WorkerError::Internal(format!("the log could not be started: {error}")))
-}
-
-/// With `RIGQUEUE_PARENT` set, drains when that process ends, however it ends.
-fn end_with_parent() -> Result<(), WorkerError> {
-    let Some(parent) = env::var(ENV_PARENT).ok().filter(|parent| !parent.is_empty()) else {
-        return Ok(());
-    };
-    set_parent_process_death_signal(Some(Signal::TERM)).map_err(|source| WorkerError::System {
-        what: "tying the worker to its parent",
-        source: source.into(),
-    })?;
-    // It may have ended before we asked.
-    let now = getppid().map(|pid| pid.as_raw_nonzero().to_string());
-    if now.as_deref() == Some(parent.trim()) {
-        Ok(())
-    } else {
-        Err(WorkerError::ParentGone(parent))
-    }
 }
 
 fn node_name(settings: &Settings) -> Result<String, WorkerError> {

@@ -11,6 +11,6 @@ mod tester;
 pub use args::{Args, ArgsError};
 pub use blocks::{BlocksError, Contradiction, Question, drive};
 pub use cpu::Cpu;
-pub use process::{PARENT, TieError, catch_term, tie_to_parent};
+pub use process::{TieError, catch_term, tie_to_parent};
 pub use run::{RunError, run_cpu};
 pub use tester::Tester;

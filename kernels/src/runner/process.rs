@@ -1,14 +1,9 @@
 //! A runner's ties as a process: a session of its own, and no life after its parent's.
 
-use std::{
-    env,
-    sync::{Arc, atomic::AtomicBool},
-};
+use std::sync::{Arc, atomic::AtomicBool};
 
-use rustix::process::{Pid, Signal, getpid, getppid, getsid, setsid};
-
-/// The environment variable in which a parent may give its process id.
-pub const PARENT: &str = "RIGQUEUE_PARENT";
+use rustix::process::{Signal, getpid, getsid, setsid};
+use shared::parent::{ParentGone, end_with_parent};
 
 /// A process that can't be tied as it should.
 #[derive(Debug, thiserror::Error)]
@@ -19,15 +14,16 @@ pub enum TieError {
     /// The signal handler could not be installed.
     #[error("SIGTERM can't be caught: {0}")]
     Signal(#[from] std::io::Error),
-    /// The parent died before this process could ask to die with it.
-    #[error("the parent, process {0}, is gone: nobody waits for this job")]
-    Orphaned(String),
+    /// The parent is gone: nobody waits for this job.
+    #[error(transparent)]
+    Orphaned(#[from] ParentGone),
 }
 
-/// Makes this process lead a session, unless it leads a group already, and die with its parent.
+/// Makes this process lead a session, unless it leads a group already, and die with the parent that
+/// the environment names.
 ///
 /// # Errors
-/// [`TieError`] when the kernel refuses, or when the parent named in [`PARENT`] is gone.
+/// [`TieError`] when the kernel refuses, or when that parent is gone.
 pub fn tie_to_parent() -> Result<(), TieError> {
     if getsid(None)? != getpid() {
         match setsid() {
@@ -36,16 +32,7 @@ pub fn tie_to_parent() -> Result<(), TieError> {
             Err(error) => return Err(error.into()),
         }
     }
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-    // A parent that died before the line above is noticed here.
-    if let Some(parent) = env::var_os(PARENT) {
-        let parent = parent.to_string_lossy().into_owned();
-        let now = getppid().map(Pid::as_raw_pid).map(|pid| pid.to_string());
-        if now.as_deref() != Some(parent.as_str()) {
-            return Err(TieError::Orphaned(parent));
-        }
-    }
-    Ok(())
+    Ok(end_with_parent(Signal::KILL)?)
 }
 
 /// A flag that SIGTERM sets from now on.

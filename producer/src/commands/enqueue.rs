@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     context::{Context, check_run_name},
+    dry_run::DryRun,
     failure::Failure,
     ledger::Ledger,
     output,
@@ -140,10 +141,8 @@ pub(super) fn run_failed(run: &str) -> Failure {
 }
 
 fn show_plan(prepared: &Prepared, json: bool) -> Result<(), Failure> {
-    if json {
-        return output::json(&prepared.plan.summary());
-    }
-    output::text(format!("{}\n{}", prepared.plan.summary(), prepared.chance_in_words()))
+    let plan = DryRun::of(&prepared.request, &prepared.plan);
+    if json { output::json(&plan) } else { output::text(plan.to_string()) }
 }
 
 impl Prepared {

@@ -13,7 +13,7 @@ use shared::{
 
 use crate::{
     aggregate::now,
-    cost,
+    chance, cost,
     failure::Failure,
     ledger::Ledger,
     planner::{self, Fleet, Plan, PlanInput},
@@ -136,7 +136,7 @@ impl Prepared {
             parts: u32::try_from(self.parts().len()).unwrap_or(u32::MAX),
             jobs: self.plan.pieces.len() as u64,
             expected_by_chance: self.plan.expected_by_chance,
-            expected_method: "binomial".to_owned(),
+            expected_method: chance::METHOD.to_owned(),
             engine: request.engine,
             urgency: request.urgency,
             max_attempts: request.max_attempts,
