@@ -1,0 +1,171 @@
+//! A plan for people, and for `--dry-run --json`.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::{
+    chance,
+    duration::Duration,
+    planner::{Piece, Plan, Queue},
+    request::Request,
+};
+
+/// What a plan comes to.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct DryRun {
+    /// The generator.
+    pub family: &'static str,
+    /// `sieve` or `reverse_sieve`.
+    pub kind: &'static str,
+    /// How many draws are compared.
+    pub window: u32,
+    /// How many must match.
+    pub need: u32,
+    /// How many must match in reverse order, for `both`.
+    pub reverse_need: u32,
+    /// What is covered, half-open.
+    pub requested: Requested,
+    /// How many pieces.
+    pub pieces: usize,
+    /// Architecture by architecture.
+    pub queues: Vec<QueueShare>,
+    /// How long it should take, in seconds.
+    pub predicted_seconds: f64,
+    /// Survivors that chance alone would leave.
+    pub expected_by_chance: f64,
+    /// How that was computed.
+    pub expected_method: &'static str,
+    /// What a reader should know, a sentence each.
+    pub notes: Vec<String>,
+}
+
+/// A half-open range, whose end may be 2^64.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Requested {
+    /// The first seed, or candidate index.
+    pub start: u64,
+    /// The one after the last.
+    pub end: u128,
+}
+
+/// What one architecture gets.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct QueueShare {
+    /// The architecture.
+    pub arch: &'static str,
+    /// Its slots.
+    pub slots: u32,
+    /// How many pieces it gets.
+    pub pieces: usize,
+    /// How many seeds or candidates those are.
+    pub seeds: u128,
+    /// The largest piece.
+    pub largest: u128,
+    /// The smallest piece.
+    pub smallest: u128,
+    /// Seeds a second of one slot, as planned with.
+    pub seeds_per_second: f64,
+    /// How long it should take, in seconds.
+    pub predicted_seconds: f64,
+}
+
+impl DryRun {
+    /// What `plan` comes to for `request`.
+    #[must_use]
+    pub fn of(request: &Request, plan: &Plan) -> Self {
+        let requested = request.asked.requested();
+        let mut notes = request.notes.clone();
+        notes.extend(chance::notes(&request.sieve, requested.len()));
+        Self {
+            family: request.sieve.family.name(),
+            kind: request.kind.name(),
+            window: request.sieve.window(),
+            need: request.sieve.need,
+            reverse_need: request.sieve.reverse_need,
+            requested: Requested { start: requested.first(), end: requested.end() },
+            pieces: plan.pieces.len(),
+            queues: plan.queues.iter().map(|queue| share(queue, &plan.pieces)).collect(),
+            predicted_seconds: plan.predicted_seconds,
+            expected_by_chance: plan.expected_by_chance,
+            expected_method: chance::METHOD,
+            notes,
+        }
+    }
+
+    /// What the numbers count: seeds, or candidates.
+    fn things(&self) -> &'static str {
+        if self.kind == "reverse_sieve" { "candidates" } else { "seeds" }
+    }
+}
+
+fn share(queue: &Queue, pieces: &[Piece]) -> QueueShare {
+    let lengths = pieces.iter().filter(|p| p.arch == queue.arch).map(|p| p.span.len());
+    QueueShare {
+        arch: queue.arch.name(),
+        slots: queue.slots,
+        pieces: lengths.clone().count(),
+        seeds: lengths.clone().sum(),
+        largest: lengths.clone().max().unwrap_or(0),
+        smallest: lengths.min().unwrap_or(0),
+        seeds_per_second: queue.seeds_per_second,
+        predicted_seconds: queue.predicted_seconds,
+    }
+}
+
+/// An expected count: `0.034`, `163`, `2.5e6`.
+#[must_use]
+pub fn expected_text(expected: f64) -> String {
+    if (0.01..1e5).contains(&expected) {
+        let digits = if expected < 10.0 { 3 } else { 0 };
+        format!("{expected:.digits$}")
+    } else if expected > 0.0 {
+        format!("{expected:.1e}")
+    } else {
+        "0".to_owned()
+    }
+}
+
+impl fmt::Display for DryRun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let things = self.things();
+        let Requested { start, end } = self.requested;
+        let count = end - u128::from(start);
+        writeln!(
+            f,
+            "{} of {}: {count} {things} in [{start}, {end}), {} of {} draws must match",
+            self.kind, self.family, self.need, self.window
+        )?;
+        writeln!(
+            f,
+            "{} pieces, about {} on the slots that are known",
+            self.pieces,
+            Duration(self.predicted_seconds)
+        )?;
+        for queue in &self.queues {
+            writeln!(
+                f,
+                "  {:<5} {} slots of {:.2e} {things}/s: {} pieces of {} down to {} {things}, \
+                 {} in all, about {}",
+                queue.arch,
+                queue.slots,
+                queue.seeds_per_second,
+                queue.pieces,
+                queue.largest,
+                queue.smallest,
+                queue.seeds,
+                Duration(queue.predicted_seconds)
+            )?;
+        }
+        writeln!(
+            f,
+            "expected by chance alone: {} survivors ({})",
+            expected_text(self.expected_by_chance),
+            self.expected_method
+        )?;
+        for note in &self.notes {
+            writeln!(f, "note: {note}")?;
+        }
+        Ok(())
+    }
+}
