@@ -8,7 +8,7 @@ use crate::{
     chance,
     duration::Duration,
     planner::{Piece, Plan, Queue},
-    request::{Asked, Request},
+    request::Request,
 };
 
 /// What a plan comes to.

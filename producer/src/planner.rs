@@ -324,22 +324,22 @@ fn shares(input: &PlanInput) -> Result<Vec<Share>, PlanError> {
         }
         fleet.remove(weakest);
     };
+    // Each share is rounded by itself and the strongest takes what is left, so that even the
+    // weakest share of 2^64 seeds is right to the last digits of its own rate.
+    let strongest = (0..fleet.len()).max_by(|&a, &b| power(&fleet[a]).total_cmp(&power(&fleet[b])));
+    let ideal = |slots: &Fleet| to_u128(to_f64(length) * (power(slots) / total));
+    let mut counts: Vec<u128> = fleet.iter().map(ideal).collect();
+    if let Some(strongest) = strongest {
+        counts[strongest] = 0;
+        counts[strongest] = length.saturating_sub(counts.iter().sum());
+    }
     let mut shares = Vec::new();
-    let (mut rest, mut before, mut cut) = (Some(input.requested), 0.0, 0);
-    for (index, arch) in fleet.iter().enumerate() {
-        before += power(arch);
-        let end = if index + 1 == fleet.len() {
-            length
-        } else {
-            to_u128(to_f64(length) * (before / total)).clamp(cut, length)
-        };
-        if let Some(left) = rest
-            && end > cut
-        {
-            let (span, after) = left.split_at(end - cut);
-            shares.push(Share { arch: arch.arch, slots: arch.slots, rate: rate(arch), span });
-            (rest, cut) = (after, end);
-        }
+    let mut rest = Some(input.requested);
+    for (slots, &count) in fleet.iter().zip(&counts).filter(|(_, count)| **count > 0) {
+        let Some(left) = rest else { break };
+        let (span, after) = left.split_at(count);
+        shares.push(Share { arch: slots.arch, slots: slots.slots, rate: rate(slots), span });
+        rest = after;
     }
     Ok(shares)
 }
@@ -553,3 +553,7 @@ fn to_f64(count: u128) -> f64 {
 fn to_u128(value: f64) -> u128 {
     value as u128
 }
+
+#[cfg(test)]
+#[path = "planner_tests.rs"]
+mod tests;
