@@ -60,7 +60,7 @@ impl<G: Generator<L>, const L: usize> Group<G, L> {
         self.cursors
             .extend(window.skips.iter().map(|skip| Cursor { position: skip as usize, draw: 0 }));
 
-        let mut reached = U32x::splat(0);
+        let mut most = U32x::splat(0);
         let mut from = 0;
         while from < positions {
             let end = positions.min(from + tile);
@@ -75,29 +75,25 @@ impl<G: Generator<L>, const L: usize> Group<G, L> {
             for ((skip, counts), cursor) in
                 window.skips.iter().zip(&mut self.counts).zip(&mut self.cursors)
             {
-                let mut count = *counts;
+                // All in locals, so that the loop keeps them in registers.
+                let (mut count, mut draw) = (*counts, cursor.draw);
                 let mut place = cursor.position - from;
-                while let (Some(keys), Some(target)) =
-                    (keys.get(place), window.targets.get(cursor.draw))
-                {
+                while let (Some(keys), Some(target)) = (keys.get(place), window.targets.get(draw)) {
                     count = count + modulus.matches(*keys, *target);
                     place += skip as usize + 1;
-                    cursor.draw += 1;
+                    draw += 1;
                 }
-                cursor.position = from + place;
+                *cursor = Cursor { position: from + place, draw };
                 *counts = count;
-                reached =
-                    reached.zip(count, |reached, count| reached | u32::from(count >= window.least));
+                most = most.zip(count, u32::max);
             }
             from = end;
         }
         self.generator = Some(generator);
 
         let mut mask = 0;
-        if reached.0.iter().any(|&reached| reached != 0) {
-            for (lane, reached) in reached.0.iter().enumerate() {
-                mask |= u64::from(*reached) << lane;
-            }
+        for (lane, &most) in most.0.iter().enumerate() {
+            mask |= u64::from(most >= window.least) << lane;
         }
         mask
     }
