@@ -44,7 +44,7 @@ async fn main() -> Outcome<()> {
     let broker = Arc::new(EmbeddedBroker::open(&folder).await?);
     rates(&broker).await?;
     let mut other = Command::new(env::current_exe()?).env(ECHO, &folder).spawn()?;
-    let measured = latencies(&*broker).await;
+    let measured = latencies(&broker).await;
     stop(&mut other)?;
     measured?;
     broker.close().await;
