@@ -18,7 +18,9 @@ use shared::{
 
 const QUEUE: &str = "jobs.seed.cpu";
 const ECHOES: &str = "results.seed";
-const ECHO: &str = "RIGQUEUE_RATES_ECHO";
+/// What the other process does, and where.
+const ROLE: &str = "RIGQUEUE_RATES_ROLE";
+const FOLDER: &str = "RIGQUEUE_RATES_FOLDER";
 
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -34,8 +36,9 @@ fn report(what: &str, count: usize, start: Instant) {
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> Outcome<()> {
-    if let Ok(folder) = env::var(ECHO) {
-        return echo(Path::new(&folder)).await;
+    if let (Ok(role), Ok(folder)) = (env::var(ROLE), env::var(FOLDER)) {
+        let broker = Arc::new(EmbeddedBroker::open(Path::new(&folder)).await?);
+        return if role == "echo" { echo(&broker).await } else { hammer(&broker).await };
     }
     let folder = env::args_os().nth(1).map_or_else(
         || env::temp_dir().join(format!("embedded-rates-{}", std::process::id())),
@@ -43,13 +46,21 @@ async fn main() -> Outcome<()> {
     );
     let broker = Arc::new(EmbeddedBroker::open(&folder).await?);
     rates(&broker).await?;
-    let mut other = Command::new(env::current_exe()?).env(ECHO, &folder).spawn()?;
-    let measured = latencies(&*broker).await;
+    let mut other = start("echo", &folder)?;
+    let measured = latencies(&broker).await;
+    stop(&mut other)?;
+    measured?;
+    let mut other = start("hammer", &folder)?;
+    let measured = beside_a_busy_process(&broker).await;
     stop(&mut other)?;
     measured?;
     broker.close().await;
     println!("what it wrote is in {}", folder.display());
     Ok(())
+}
+
+fn start(role: &str, folder: &Path) -> Outcome<Child> {
+    Ok(Command::new(env::current_exe()?).env(ROLE, role).env(FOLDER, folder).spawn()?)
 }
 
 fn stop(other: &mut Child) -> Outcome<()> {
@@ -153,22 +164,44 @@ async fn latencies(broker: &EmbeddedBroker) -> Outcome<()> {
         }
         broker.ack(echo.into_iter().map(|delivery| delivery.tag).collect()).await?;
     }
-    let at = |times: &mut Vec<Duration>, percent: usize| {
-        times.sort_unstable();
-        times[times.len() * percent / 100]
-    };
-    let (mut whole, mut confirms): (Vec<_>, Vec<_>) = times.into_iter().unzip();
-    println!("confirm: median {:?}, p99 {:?}", at(&mut confirms, 50), at(&mut confirms, 99));
-    println!(
-        "to another process and back (two publishes, two wake-ups): median {:?}, p99 {:?}",
-        at(&mut whole, 50),
-        at(&mut whole, 99)
-    );
+    let (whole, confirms): (Vec<_>, Vec<_>) = times.into_iter().unzip();
+    spread("confirm", confirms);
+    spread("to another process and back (two publishes, two wake-ups)", whole);
     Ok(())
 }
 
-async fn echo(folder: &Path) -> Outcome<()> {
-    let broker = EmbeddedBroker::open(folder).await?;
+fn spread(what: &str, mut times: Vec<Duration>) {
+    times.sort_unstable();
+    let at = |percent: usize| times[(times.len() - 1) * percent / 100];
+    println!("{what}: median {:?}, p99 {:?}, longest {:?}", at(50), at(99), at(100));
+}
+
+/// Confirms while another process publishes without a pause.
+async fn beside_a_busy_process(broker: &EmbeddedBroker) -> Outcome<()> {
+    let mut hammer = broker.subscribe(ECHOES, 1).await?;
+    hammer.next(1).await?;
+    let mut times = Vec::new();
+    let (before, start) = (broker.depth(QUEUE).await?.unwrap_or(0), Instant::now());
+    while start.elapsed() < Duration::from_secs(4) {
+        let start = Instant::now();
+        broker.publish(QUEUE, message()).await?;
+        times.push(start.elapsed());
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    let after = broker.depth(QUEUE).await?.unwrap_or(0);
+    spread("confirm beside a process that publishes without a pause", times);
+    println!("which publishes {:.0} per second", after.saturating_sub(before) as f64 / seconds);
+    Ok(())
+}
+
+async fn hammer(broker: &EmbeddedBroker) -> Outcome<()> {
+    broker.publish(ECHOES, message()).await?;
+    loop {
+        broker.publish_all(vec![(QUEUE.to_owned(), message()); 10_000]).await?;
+    }
+}
+
+async fn echo(broker: &EmbeddedBroker) -> Outcome<()> {
     let mut subscription = broker.subscribe(QUEUE, 10).await?;
     loop {
         for delivery in subscription.next(10).await? {

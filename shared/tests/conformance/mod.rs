@@ -1,5 +1,6 @@
 //! What every broker must do, whichever it is. A test file names its site and calls
-//! [`conformance!`](crate::conformance), which makes a test of every case.
+//! [`conformance!`](crate::conformance), which makes a test of every case; it needs
+//! `#![expect(clippy::unwrap_used, reason = "what fails here is a failed test")]`.
 
 pub(crate) mod cases;
 pub(crate) mod processes;

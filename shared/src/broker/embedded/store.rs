@@ -54,7 +54,6 @@ impl Store {
         durable: bool,
         work: impl FnOnce(&Self) -> Result<T, Fault>,
     ) -> Result<T, Fault> {
-        self.still_there()?;
         if durable != self.durable {
             let level = if durable { "FULL" } else { "NORMAL" };
             self.db.pragma_update(None, "synchronous", level)?;
@@ -257,8 +256,9 @@ impl Store {
         Ok(())
     }
 
-    /// A file that was deleted or replaced would swallow everything written to it.
-    fn still_there(&self) -> Result<(), Fault> {
+    /// A file that was deleted or replaced would swallow everything written to it, and never show
+    /// what others write.
+    pub(super) fn still_there(&self) -> Result<(), Fault> {
         if fs::metadata(&self.file).is_ok_and(|about| about.ino() == self.inode) {
             return Ok(());
         }
@@ -398,6 +398,19 @@ mod tests {
         assert_eq!(store.events(newest - 1).unwrap(), [(newest, message(2))]);
         store.db.execute("DELETE FROM events", []).unwrap();
         assert_eq!(store.newest_event().unwrap(), newest);
+    }
+
+    #[test]
+    fn only_what_must_be_on_disk_waits_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = store(&folder);
+        for durable in [true, false, true] {
+            let level = store.transaction(durable, |store| {
+                Ok(store.db.pragma_query_value(None, "synchronous", |row| row.get::<_, i64>(0))?)
+            });
+            // 1 is NORMAL, 2 is FULL.
+            assert_eq!(level.unwrap(), if durable { 2 } else { 1 });
+        }
     }
 
     #[test]

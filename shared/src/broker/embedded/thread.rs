@@ -151,6 +151,7 @@ impl Desk {
     }
 
     fn commit(&mut self, batch: &[Request]) -> Result<Vec<Answer>, Fault> {
+        self.store.still_there()?;
         let (mut writes, mut durable, mut looks_empty) = (false, false, false);
         let mut suspects = Vec::new();
         for request in batch {
@@ -192,10 +193,11 @@ impl Desk {
             Ok((answers.collect::<Result<_, _>>()?, came_back))
         })?;
         for session in &gone {
-            tracing::info!(session = session.name, "put back what a gone session held");
+            tracing::debug!(session = session.name, "a session is gone");
             session.remove_files();
         }
         if came_back > 0 {
+            tracing::info!(messages = came_back, "put back what gone sessions held");
             self.ring(vec![MESSAGES]);
         }
         Ok(answers)
