@@ -138,6 +138,7 @@ async fn behave(behaviour: &str) -> ExitCode {
     }
 }
 
+#[expect(clippy::zombie_processes, reason = "that is what the worker must cope with")]
 /// Starts something that would live for ever, in the same process group.
 fn grandchild() {
     let script = "trap '' TERM; echo grandchild > \"$FAKE_PIDS/$$\"; while :; do sleep 1000; done";
