@@ -1,1 +1,21 @@
-//! x
+//! RigQueue's coordinator side: plan a request, publish its jobs, aggregate their outcomes into
+//! the ledger, report.
+
+pub mod aggregate;
+pub mod candidates;
+pub mod chance;
+pub mod cli;
+mod commands;
+pub mod context;
+pub mod cost;
+pub mod draws;
+pub mod duration;
+pub mod export;
+pub mod failure;
+pub mod ledger;
+mod output;
+pub mod planner;
+pub mod request;
+pub mod rows;
+pub mod sieve_args;
+pub mod summary;

@@ -1,2 +1,7 @@
-//! x
-fn main() {}
+//! The `producer` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    producer::cli::main()
+}

@@ -10,6 +10,7 @@ pub mod families;
 pub mod job;
 pub mod messages;
 pub mod outcome;
+pub mod parent;
 #[cfg(feature = "broker")]
 pub mod retry;
 pub mod runner;

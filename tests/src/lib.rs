@@ -1,1 +1,4 @@
-//! x
+//! Whole-system tests of RigQueue: what they run against.
+
+pub mod kept;
+pub mod rabbitmq;

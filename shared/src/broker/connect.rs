@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use super::{Broker, BrokerError, EmbeddedBroker, Patience};
+use super::{Broker, BrokerError, EmbeddedBroker, Patience, RabbitBroker};
 
 /// Who connects: shown in the management UI and in queue names.
 #[derive(Debug, Clone)]
@@ -25,12 +25,15 @@ pub struct Identity {
 pub async fn connect(
     url: &str,
     home: &Path,
-    _identity: Identity,
-    _patience: Patience,
+    identity: Identity,
+    patience: Patience,
 ) -> Result<Arc<dyn Broker>, BrokerError> {
     if let Some(path) = url.strip_prefix("embedded:") {
         let folder = if path.is_empty() { home.join("broker") } else { path.into() };
         return Ok(Arc::new(EmbeddedBroker::open(&folder).await?));
+    }
+    if url.starts_with("amqp://") || url.starts_with("amqps://") {
+        return Ok(Arc::new(RabbitBroker::connect(url, identity, patience).await?));
     }
     let shown = url.split_once("://").map_or(url, |(scheme, _)| scheme);
     Err(BrokerError::Url { url: shown.to_owned(), why: "its scheme is not known".to_owned() })

@@ -10,7 +10,9 @@
 mod api;
 mod connect;
 mod embedded;
+mod rabbit;
 
 pub use api::{Broker, BrokerError, Delivery, Listener, Patience, Subscription, Tag};
 pub use connect::{Identity, connect};
 pub use embedded::EmbeddedBroker;
+pub use rabbit::{RabbitBroker, Topology, TopologyReport};

@@ -94,6 +94,12 @@ impl Layers {
         }
     }
 
+    /// The settings file, if there is one.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
+    }
+
     fn lay(&mut self, over: Table, origin: &str) {
         let mut changed = Vec::new();
         merge(&mut self.table, over, "", &mut changed);

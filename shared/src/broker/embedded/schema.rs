@@ -20,26 +20,26 @@ const TABLES: &str = "
         kind TEXT NOT NULL,
         headers TEXT NOT NULL,      -- a JSON object of strings
         body BLOB NOT NULL
-    );
+    ) STRICT;
     CREATE TABLE waiting (
         queue TEXT NOT NULL,
         id INTEGER NOT NULL,
         returns INTEGER NOT NULL,   -- how many times it came back
         PRIMARY KEY (queue, id)
-    ) WITHOUT ROWID;
+    ) STRICT, WITHOUT ROWID;
     CREATE TABLE taken (
         session TEXT NOT NULL,      -- the name of its lock in sessions/
         id INTEGER NOT NULL,
         returns INTEGER NOT NULL,
         PRIMARY KEY (session, id)
-    ) WITHOUT ROWID;
+    ) STRICT, WITHOUT ROWID;
     CREATE TABLE events (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
         at INTEGER NOT NULL,        -- milliseconds since 1970
         kind TEXT NOT NULL,
         headers TEXT NOT NULL,
         body BLOB NOT NULL
-    );";
+    ) STRICT;";
 
 /// The most pages the log holds before a commit moves them to the database: 16 MiB.
 const CHECKPOINT_PAGES: i64 = 4096;

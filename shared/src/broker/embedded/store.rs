@@ -325,7 +325,7 @@ mod tests {
              WHERE waiting.queue = 'q' ORDER BY id LIMIT 5",
         );
         uses_index(&store, "SELECT min(session) FROM taken WHERE session > 'a'");
-        uses_index(&store, "SELECT EXISTS (SELECT 1 FROM waiting WHERE queue = 'q')");
+        uses_index(&store, "SELECT 1 FROM waiting WHERE queue = 'q'");
         uses_index(&store, "SELECT id FROM events WHERE id > 5 ORDER BY id LIMIT 5");
     }
 
@@ -360,7 +360,7 @@ mod tests {
                 store.db.execute_batch(&format!(
                     "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n
                          WHERE n < {DEAD_JOBS_MAX_LENGTH})
-                     INSERT INTO messages SELECT n, '{DEAD_JOBS}', 'Job', '{{}}', '' FROM n;
+                     INSERT INTO messages SELECT n, '{DEAD_JOBS}', 'Job', '{{}}', x'' FROM n;
                      INSERT INTO waiting SELECT queue, id, 0 FROM messages;"
                 ))?;
                 (0..surplus).try_for_each(|_| store.publish(DEAD_JOBS, &message(1)))

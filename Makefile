@@ -1,0 +1,40 @@
+# RigQueue's everyday commands. `make` lists them.
+#
+# Everything is built with one profile, release with overflow checks on: what is demonstrated is
+# what is tested and what runs on the rigs (docs/adr/0007).
+
+CARGO_TARGET_DIR ?= target
+DEMO_HOME = $(CURDIR)/target/demo
+
+.PHONY: help demo test rabbitmq fmt lint deny
+
+help:  ## list these commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
+
+demo:  ## build, then find the seed behind examples/java_random/draws.txt among all 2^32
+	cargo build --release --workspace --bins --locked
+	rm -rf "$(DEMO_HOME)"
+	mkdir -p "$(DEMO_HOME)"
+	env -u RIGQUEUE_CONFIG -u RIGQUEUE_BROKER -u RIGQUEUE_SERVER RIGQUEUE_HOME="$(DEMO_HOME)" \
+	    "$(CARGO_TARGET_DIR)/release/producer" run --step 2 \
+	    --draws examples/java_random/draws.txt --family java_random \
+	    --window 12 --threshold 1 --skip 0..=2 --seed-end '2^32'
+
+test: rabbitmq  ## install what the tests need, then build and run all of them
+	cargo build --release --workspace --bins --tests --locked
+	cargo test --release --workspace --locked --no-fail-fast
+
+rabbitmq:  ## install RabbitMQ for the tests, as a program and not as a service
+	@sh .ci/install-rabbitmq
+
+fmt:  ## lay out the code
+	cargo fmt --all
+
+lint:  ## refuse code that is not laid out, or that clippy warns about
+	cargo fmt --all --check
+	cargo clippy --release --workspace --all-targets --locked -- -D warnings
+
+deny:  ## check dependencies against deny.toml (needs cargo-deny 0.20 or later)
+	@cargo deny --version >/dev/null 2>&1 || { \
+	    echo "make deny: cargo-deny is missing; run: cargo install --locked cargo-deny" >&2; exit 1; }
+	cargo deny --locked check

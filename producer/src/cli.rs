@@ -1,0 +1,213 @@
+//! The command line: parse, resolve settings, run the command, render one error, exit.
+
+use std::{
+    io::{IsTerminal as _, stderr},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, error::ErrorKind};
+use shared::{exit_codes, settings::ENV_LOG};
+use tracing_subscriber::EnvFilter;
+
+use crate::{
+    commands::{self, AggregateArgs, EnqueueArgs, ExportArgs, RunArgs, StatusArgs, TopologyAction},
+    context::Context,
+    failure::Failure,
+    output,
+};
+
+const AFTER_HELP: &str = "\
+Begin with `producer run`: it does everything on this machine, with no broker to install.
+On a fleet: `producer topology apply` once, `worker` on each rig, `producer aggregate` on one
+machine, then `producer enqueue`.
+
+Environment: RIGQUEUE_BROKER (URL), RIGQUEUE_CONFIG (TOML file), RIGQUEUE_HOME (data folder),
+RIGQUEUE_LOG (what services say: error, warn, info, debug).
+
+Exit codes: 0 done; 1 a fault of ours; 2 bad input or usage; 3 the broker or ledger can't be
+reached; 4 the run ended with dead or failed jobs; 5 no such run, job or node; 130 interrupted.";
+
+/// RigQueue: GPU jobs on a rack of unequal cards. This is the coordinator's side: plan a search,
+/// publish its jobs, aggregate their outcomes, report.
+#[derive(Debug, Parser)]
+#[command(name = "producer", version, after_help = AFTER_HELP)]
+struct Cli {
+    /// The settings file [env: RIGQUEUE_CONFIG]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// embedded:, embedded:/path or amqp(s)://user:password@host/vhost [env: RIGQUEUE_BROKER]
+    #[arg(long, global = true, value_name = "URL")]
+    broker: Option<String>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Search seeds on this machine: broker, worker and aggregator included
+    Run(Box<RunArgs>),
+    /// Plan a search and publish its jobs
+    Enqueue(Box<EnqueueArgs>),
+    /// Take outcomes into the ledger: the service that every fleet has one of
+    Aggregate(AggregateArgs),
+    /// Show a run's progress, coverage and survivors, or all that is open
+    Status(StatusArgs),
+    /// List every run
+    Runs {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write a run's survivors as JSON, CSV or NPZ
+    Export(ExportArgs),
+    /// List the generators there are
+    Families {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Declare or check the broker's exchanges and queues
+    Topology {
+        #[command(subcommand)]
+        action: TopologyAction,
+    },
+    /// Show the settings in force
+    Config {
+        #[command(subcommand)]
+        action: ConfigAction,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigAction {
+    /// Print each effective value and where it came from
+    Show {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Runs the command that the process was started with.
+#[must_use]
+pub fn main() -> ExitCode {
+    let matches = command().try_get_matches();
+    let cli = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
+        Ok(cli) => cli,
+        Err(error)
+            if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) =>
+        {
+            // A closed pipe is nobody's loss.
+            error.print().ok();
+            return exit_codes::DONE.into();
+        }
+        Err(error) => {
+            output::say(one_line(&error));
+            return exit_codes::USAGE.into();
+        }
+    };
+    log_to_stderr();
+    match run(cli) {
+        Ok(()) => exit_codes::DONE.into(),
+        Err(Failure { code, message }) => {
+            if !message.is_empty() {
+                output::say(format!("error: {}", message.trim_end()));
+            }
+            code.into()
+        }
+    }
+}
+
+/// The commands. `run --resume` needs no search, since the run has one.
+fn command() -> clap::Command {
+    Cli::command().mut_subcommand("run", |mut run| {
+        for required in ["draws", "family"] {
+            run =
+                run.mut_arg(required, |arg| arg.required(false).required_unless_present("resume"));
+        }
+        run
+    })
+}
+
+/// What clap has to say, in one line.
+fn one_line(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let said: Vec<&str> = lines
+        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"))
+        .collect();
+    if said.is_empty() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return "error: no command was given (see --help)".to_owned();
+    }
+    format!("{} (see --help)", said.join("; "))
+}
+
+fn log_to_stderr() {
+    let filter = EnvFilter::try_from_env(ENV_LOG).unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .compact()
+        .with_target(false)
+        .with_ansi(stderr().is_terminal())
+        .with_writer(stderr)
+        .with_env_filter(filter)
+        .init();
+}
+
+fn run(cli: Cli) -> Result<(), Failure> {
+    if let Command::Families { json } = cli.command {
+        return commands::families(json);
+    }
+    let context = Context::resolve(cli.config.as_deref(), cli.broker.as_deref())?;
+    // Children that a local run starts end with the thread that started them: this one.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(Failure::internal)?;
+    let done = runtime.block_on(dispatch(&context, cli.command));
+    // Nothing that still waits for a broker may hold the command up.
+    runtime.shutdown_background();
+    done
+}
+
+async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Run(args) => commands::run(context, *args).await,
+        Command::Enqueue(args) => commands::enqueue(context, *args).await,
+        Command::Aggregate(args) => commands::aggregate(context, args).await,
+        Command::Status(args) => commands::status(context, args).await,
+        Command::Runs { json } => commands::runs(context, json),
+        Command::Export(args) => commands::export(context, &args),
+        Command::Families { json } => commands::families(json),
+        Command::Topology { action } => commands::topology(context, action).await,
+        Command::Config { action: ConfigAction::Show { json } } => {
+            commands::config_show(context, json)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn a_run_needs_a_search_unless_it_is_resumed() {
+        let parse = |line: &str| {
+            let words = ["producer", "run"].into_iter().chain(line.split_whitespace());
+            let matches = command().try_get_matches_from(words);
+            matches.and_then(|m| Cli::from_arg_matches(&m)).map_err(|error| one_line(&error))
+        };
+        parse("--step 2 --draws d --family mt19937").unwrap();
+        parse("--resume R").unwrap();
+        let missing = parse("--draws d").unwrap_err();
+        assert!(missing.contains("--family") && !missing.contains('\n'), "{missing}");
+        let unknown = parse("--draws d --family mt19973").unwrap_err();
+        assert!(unknown.contains("'mt19937'") && !unknown.contains('\n'), "{unknown}");
+    }
+}

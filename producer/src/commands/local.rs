@@ -1,0 +1,135 @@
+//! The worker and the aggregator of a run on this machine, as child processes.
+
+use std::{
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use shared::settings::{ENV_BROKER, ENV_CONFIG, ENV_HOME, ENV_LOG};
+use tokio::process::{Child, Command};
+
+use crate::failure::Failure;
+
+/// A child that dies this often is not started again.
+const MOST_STARTS: u32 = 5;
+/// How long a child may take to end in good order, beyond the worker's own grace.
+const ENDING: Duration = Duration::from_secs(10);
+
+/// One child of a local run: a program, its log, and how often it was started.
+#[derive(Debug)]
+pub(super) struct Part {
+    name: &'static str,
+    program: PathBuf,
+    args: Vec<String>,
+    folder: PathBuf,
+    config: Option<PathBuf>,
+    child: Child,
+    starts: u32,
+}
+
+impl Part {
+    /// Starts `name` (a binary beside this one) for the run in `folder`.
+    pub(super) fn start(
+        name: &'static str,
+        args: &[&str],
+        folder: &Path,
+        config: Option<&Path>,
+    ) -> Result<Self, Failure> {
+        let own = std::env::current_exe().map_err(Failure::internal)?;
+        let program = own.with_file_name(name);
+        if !program.is_file() {
+            return Err(Failure::usage(format!(
+                "there is no '{name}' beside {}: build or install all of RigQueue's binaries together",
+                own.display()
+            )));
+        }
+        let args = args.iter().map(ToString::to_string).collect();
+        let mut part = Self {
+            name,
+            child: Self::spawn(name, &program, &args, folder, config)?,
+            program,
+            args,
+            folder: folder.to_owned(),
+            config: config.map(Path::to_owned),
+            starts: 1,
+        };
+        part.starts = 1;
+        Ok(part)
+    }
+
+    fn spawn(
+        name: &str,
+        program: &Path,
+        args: &Vec<String>,
+        folder: &Path,
+        config: Option<&Path>,
+    ) -> Result<Child, Failure> {
+        let log = folder.join(format!("{name}.log"));
+        let opened = File::options().create(true).append(true).open(&log);
+        let opened = opened.map_err(|error| {
+            Failure::unreachable(format!("{} can't be written: {error}", log.display()))
+        })?;
+        let mut command = Command::new(program);
+        command
+            .args(args)
+            .env(ENV_HOME, folder)
+            .env(ENV_BROKER, "embedded:")
+            // A child asks to be ended with its parent, whatever ends that.
+            .env(shared::parent::ENV_PARENT, std::process::id().to_string())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(opened)
+            // Ctrl-C is for us to pass on, in the right order.
+            .process_group(0);
+        if std::env::var_os(ENV_LOG).is_none() {
+            command.env(ENV_LOG, "info");
+        }
+        if let Some(config) = config {
+            command.env(ENV_CONFIG, config);
+        }
+        command.spawn().map_err(|error| {
+            Failure::internal(format!("{} can't be started: {error}", program.display()))
+        })
+    }
+
+    /// Waits until the child ends by itself, which it should not, and starts it again.
+    pub(super) async fn keep(&mut self) -> Result<(), Failure> {
+        loop {
+            let status = self.child.wait().await.map_err(Failure::internal)?;
+            if self.starts >= MOST_STARTS {
+                return Err(self.gave_up(status));
+            }
+            crate::output::say(format!("the {} ended ({status}); starting another", self.name));
+            self.starts += 1;
+            let (name, config) = (self.name, self.config.as_deref());
+            self.child = Self::spawn(name, &self.program, &self.args, &self.folder, config)?;
+        }
+    }
+
+    fn gave_up(&self, status: ExitStatus) -> Failure {
+        let log = self.folder.join(format!("{}.log", self.name));
+        let text = fs::read_to_string(&log).unwrap_or_default();
+        let last = text.lines().last().unwrap_or("nothing").trim().to_owned();
+        Failure::internal(format!(
+            "the {} ended {MOST_STARTS} times ({status}); the last line of {} is: {last}",
+            self.name,
+            log.display()
+        ))
+    }
+
+    /// Asks the child to end and waits for it; kills it when it takes longer than `grace` and
+    /// some.
+    pub(super) async fn end(&mut self, grace: Duration) -> io::Result<()> {
+        if let Some(pid) = self.child.id().and_then(|id| Pid::from_raw(id.cast_signed())) {
+            kill_process(pid, Signal::TERM)?;
+        }
+        if tokio::time::timeout(grace + ENDING, self.child.wait()).await.is_err() {
+            self.child.kill().await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,196 @@
+//! `producer run`: everything on this machine, in a folder of the run's own.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use shared::{
+    broker::{Broker, Identity, Patience, connect},
+    exit_codes,
+    settings::host_name,
+};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{
+    enqueue::run_failed,
+    follow::{Watch, progress_bar},
+    local::Part,
+    publish::{fresh_run_id, prepare},
+    status::describe,
+};
+use crate::{
+    aggregate::now,
+    context::{Context, check_run_name},
+    failure::Failure,
+    ledger::{Ledger, RunRow},
+    output,
+    sieve_args::SieveArgs,
+    summary::{DEFAULT_LIMIT, RunSummary},
+};
+
+/// What to search and how to show it.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RunArgs {
+    /// The pipeline step: 2, the seed search
+    #[arg(long, value_name = "STEP", value_parser = ["2"], default_value = "2")]
+    step: String,
+    #[command(flatten)]
+    sieve: Option<SieveArgs>,
+    /// The run's name; made up unless given
+    #[arg(long, value_name = "NAME", help_heading = "Run", conflicts_with = "resume")]
+    run: Option<String>,
+    /// Go on with a run that was interrupted
+    #[arg(long, value_name = "RUN", help_heading = "Run")]
+    resume: Option<String>,
+    /// How many survivors to show
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_LIMIT, help_heading = "Run")]
+    limit: u64,
+    /// Write the run's outputs to DIR/RUN as well
+    #[arg(long, value_name = "DIR", help_heading = "Run")]
+    output_dir: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long, help_heading = "Run")]
+    json: bool,
+}
+
+/// Searches, shows, exits.
+pub(crate) async fn run(context: &Context, args: RunArgs) -> Result<(), Failure> {
+    let name = match (&args.resume, &args.sieve) {
+        (Some(name), _) => begin_again(context, name)?,
+        (None, Some(sieve)) => begin(context, args.run.clone(), sieve).await?,
+        (None, None) => return Err(Failure::usage("say what to search: --draws and --family")),
+    };
+    let folder = context.local(&name);
+    let ended = match ended_already(&folder, &name)? {
+        Some(run) => run,
+        None => work(context, &args, &name, &folder).await?,
+    };
+    let ledger = Ledger::read(&folder)?.ok_or_else(|| Failure::no_run(&name, &folder))?;
+    keep_rates(context, &ledger);
+    let summary = RunSummary::read(&ledger, &ended, args.limit)?;
+    if args.json {
+        output::json(&summary)?
+    } else {
+        output::text(describe(&summary, &ended))?
+    }
+    if summary.is_complete() { Ok(()) } else { Err(run_failed(&name)) }
+}
+
+/// Plans a new run and publishes it to a broker of its own.
+async fn begin(
+    context: &Context,
+    name: Option<String>,
+    sieve: &SieveArgs,
+) -> Result<String, Failure> {
+    let request = sieve.resolve().map_err(Failure::usage)?;
+    for note in &request.notes {
+        output::say(format!("note: {note}"));
+    }
+    let name = name.unwrap_or_else(fresh_run_id);
+    check_run_name(&name)?;
+    let folder = context.local(&name);
+    let home_ledger = Ledger::read(&context.home)?;
+    let known = home_ledger.as_ref().map_or(Ok(None), |ledger| ledger.run(&name))?;
+    if folder.exists() || known.is_some() {
+        return Err(Failure::usage(format!(
+            "there is a run called '{name}' already: choose another name, or go on with it by --resume {name}"
+        )));
+    }
+    // Only this machine's slots: nodes of a fleet that the home's ledger heard of don't help here.
+    let rates = home_ledger.as_ref();
+    let prepared = prepare(&context.settings, rates, name, request)?;
+    fs::create_dir_all(&folder).map_err(|error| {
+        Failure::unreachable(format!("the folder {} can't be made: {error}", folder.display()))
+    })?;
+    output::say(format!(
+        "run {}: {} pieces for {}; {}",
+        prepared.run,
+        prepared.plan.pieces.len(),
+        prepared.basis,
+        prepared.chance_in_words()
+    ));
+    let broker = local_broker(&folder).await?;
+    let published = prepared.publish(broker.as_ref()).await;
+    broker.close().await;
+    published?;
+    Ok(prepared.run)
+}
+
+/// Checks that there is a local run to go on with.
+fn begin_again(context: &Context, name: &str) -> Result<String, Failure> {
+    check_run_name(name)?;
+    if !context.local(name).join("broker").is_dir() {
+        return Err(Failure::no_run(name, &context.home.join("local")));
+    }
+    Ok(name.to_owned())
+}
+
+async fn local_broker(folder: &Path) -> Result<Arc<dyn Broker>, Failure> {
+    let instance = format!("run-{}", std::process::id());
+    let identity = Identity { node: host_name(), instance, role: "producer" };
+    Ok(connect("embedded:", folder, identity, Patience::COMMAND).await?)
+}
+
+fn ended_already(folder: &Path, name: &str) -> Result<Option<RunRow>, Failure> {
+    let Some(ledger) = Ledger::read(folder)? else { return Ok(None) };
+    Ok(ledger.run(name)?.filter(|run| run.state.is_ended()))
+}
+
+/// Runs worker and aggregator until the run has ended.
+async fn work(
+    context: &Context,
+    args: &RunArgs,
+    name: &str,
+    folder: &Path,
+) -> Result<RunRow, Failure> {
+    // The ledger is laid here, so that it can be watched from the start.
+    drop(Ledger::write(folder)?);
+    let ledger = Ledger::read(folder)?.ok_or_else(|| Failure::no_run(name, folder))?;
+    let output_dir = args.output_dir.as_deref().map(absolute).transpose()?;
+    let mut aggregate = vec!["aggregate"];
+    if let Some(dir) = &output_dir {
+        aggregate.extend(["--output-dir", dir]);
+    }
+    let config = context.layers.file();
+    let mut aggregator = Part::start("producer", &aggregate, folder, config)?;
+    let mut worker = Part::start("worker", &["--eager"], folder, config)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::internal)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::internal)?;
+    let mut watch = Watch::new(ledger, name.to_owned());
+    let bar = progress_bar();
+    let ended = tokio::select! {
+        ended = watch.until_ended(|step| bar.show(step)) => ended.map(Some),
+        failure = worker.keep() => failure.map(|()| None),
+        failure = aggregator.keep() => failure.map(|()| None),
+        _ = interrupt.recv() => Ok(None),
+        _ = terminate.recv() => Ok(None),
+    };
+    bar.finish();
+    // The worker first, so that what its jobs have done so far still reaches the ledger.
+    let grace = context.settings.worker.grace.duration();
+    for part in [&mut worker, &mut aggregator] {
+        part.end(grace).await.map_err(Failure::internal)?;
+    }
+    ended?.ok_or_else(|| Failure {
+        code: exit_codes::INTERRUPTED,
+        message: format!("interrupted; nothing is lost: producer run --resume {name}"),
+    })
+}
+
+fn absolute(path: &Path) -> Result<String, Failure> {
+    let path = std::path::absolute(path).map_err(Failure::usage)?;
+    path.into_os_string()
+        .into_string()
+        .map_err(|path| Failure::usage(format!("{} is not UTF-8", path.display())))
+}
+
+/// Takes what was learned about this machine into the home's ledger, for the next plan.
+fn keep_rates(context: &Context, ledger: &Ledger) {
+    let merged =
+        ledger.rates().and_then(|rates| Ledger::write(&context.home)?.merge_rates(&rates, now()));
+    if let Err(error) = merged {
+        output::say(format!("note: the learned rates were not kept: {error}"));
+    }
+}

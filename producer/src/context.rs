@@ -1,0 +1,112 @@
+//! What every command starts from: settings, data folder, broker, ledgers.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use shared::{
+    broker::{self, Broker, Identity, Patience},
+    settings::{Layers, Settings, data_home, host_name},
+};
+
+use crate::{
+    failure::Failure,
+    ledger::{Ledger, RunRow},
+};
+
+/// The resolved surroundings of a command.
+#[derive(Debug)]
+pub struct Context {
+    /// The layers, for `config show`.
+    pub layers: Layers,
+    /// The settings in force.
+    pub settings: Settings,
+    /// The data folder.
+    pub home: PathBuf,
+}
+
+impl Context {
+    /// Reads settings and environment; `broker` is the command line's URL.
+    ///
+    /// # Errors
+    /// [`Failure`] when a settings file can't be read or holds something wrong.
+    pub fn resolve(config: Option<&Path>, broker: Option<&str>) -> Result<Self, Failure> {
+        let mut layers = Layers::load(config)?;
+        if let Some(url) = broker {
+            layers.set("broker.url", url.into(), "--broker");
+        }
+        let settings = layers.settings()?;
+        Ok(Self { layers, settings, home: data_home()? })
+    }
+
+    /// Connects to the broker of the settings.
+    ///
+    /// # Errors
+    /// [`Failure`] when it refuses, or can't be reached as long as `patience` lasts.
+    pub async fn broker(
+        &self,
+        role: &'static str,
+        patience: Patience,
+    ) -> Result<Arc<dyn Broker>, Failure> {
+        let instance = format!("{role}-{}", std::process::id());
+        let identity = Identity { node: host_name(), instance, role };
+        Ok(broker::connect(&self.settings.broker.url, &self.home, identity, patience).await?)
+    }
+
+    /// The folder of a local run.
+    #[must_use]
+    pub fn local(&self, run: &str) -> PathBuf {
+        self.home.join("local").join(run)
+    }
+
+    /// The folders that may hold a ledger: the data folder, then those of local runs, the newest
+    /// name last.
+    #[must_use]
+    pub fn ledger_homes(&self) -> Vec<PathBuf> {
+        let mut homes = vec![self.home.clone()];
+        let locals = fs::read_dir(self.home.join("local")).into_iter().flatten();
+        let mut locals: Vec<PathBuf> = locals.filter_map(Result::ok).map(|e| e.path()).collect();
+        locals.sort_unstable();
+        homes.append(&mut locals);
+        homes
+    }
+
+    /// The ledger that knows a run: the data folder's, else the local run's own.
+    ///
+    /// # Errors
+    /// [`Failure`] with exit code 5 when none does.
+    pub fn find_run(&self, name: &str) -> Result<(Ledger, RunRow), Failure> {
+        for home in [self.home.clone(), self.local(name)] {
+            if let Some(ledger) = Ledger::read(&home)?
+                && let Some(run) = ledger.run(name)?
+            {
+                return Ok((ledger, run));
+            }
+        }
+        Err(Failure::no_run(name, &self.home))
+    }
+}
+
+/// Checks a run's name: it becomes a folder's and a header.
+///
+/// # Errors
+/// [`Failure`] for anything but 1 to 64 letters, digits, `.`, `_` and `-`, not starting with `.`
+/// or `-`.
+pub fn check_run_name(name: &str) -> Result<(), Failure> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if name.is_empty()
+        || name.len() > 64
+        || name.starts_with(['.', '-'])
+        || !name.chars().all(plain)
+    {
+        let shown: String = name.chars().take(80).collect();
+        return Err(Failure::usage(format!(
+            "'{}' can't be a run's name: use 1 to 64 letters, digits, '.', '_' and '-', \
+             beginning with a letter or digit",
+            shown.escape_default()
+        )));
+    }
+    Ok(())
+}

@@ -1,0 +1,258 @@
+//! A run's survivors as files: JSON in the fleet's record format, CSV, and NumPy's NPZ.
+
+use std::{
+    fs::{self, File},
+    io::{self, BufWriter, Cursor, Seek, Write},
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+use serde::Serialize;
+use shared::outcome::Survivor;
+use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
+
+use crate::{
+    ledger::{Ledger, LedgerError, RunRow},
+    summary::{RunSummary, rate},
+};
+
+/// A file format of survivors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// An array of records.
+    Json,
+    /// A table with a header.
+    Csv,
+    /// Columns as NumPy arrays; seeds are `uint64`.
+    Npz,
+}
+
+impl FromStr for Format {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        match name {
+            "json" => Ok(Self::Json),
+            "csv" => Ok(Self::Csv),
+            "npz" => Ok(Self::Npz),
+            _ => Err(format!("'{name}' is no format; it is json, csv or npz")),
+        }
+    }
+}
+
+/// Survivors that can't be written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExportError {
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The file or folder.
+    #[error("{path} can't be written: {source}")]
+    File {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The stream that is written to.
+    #[error("the survivors can't be written: {0}")]
+    Stream(#[from] io::Error),
+}
+
+/// A survivor as the fleet's files hold it: `match_rate` and `best_skip` are the old names of
+/// `rate` and `skip`.
+#[derive(Debug, Serialize)]
+struct FileRecord<'a> {
+    seed: u64,
+    seed_hex: String,
+    family: &'a str,
+    matches: u32,
+    total: usize,
+    rate: f64,
+    match_rate: f64,
+    skip: u32,
+    best_skip: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reverse: Option<FileReverse>,
+}
+
+#[derive(Debug, Serialize)]
+struct FileReverse {
+    matches: u32,
+    rate: f64,
+    skip: u32,
+}
+
+/// Writes all survivors of a run, ascending by seed.
+///
+/// # Errors
+/// [`ExportError`] when the ledger can't be read or `out` can't be written.
+pub fn write(
+    ledger: &Ledger,
+    run: &RunRow,
+    format: Format,
+    out: impl Write,
+) -> Result<(), ExportError> {
+    let mut out = BufWriter::new(out);
+    match format {
+        Format::Json => write_json(ledger, run, &mut out)?,
+        Format::Csv => write_csv(ledger, run, &mut out)?,
+        Format::Npz => {
+            let mut archive = Cursor::new(Vec::new());
+            write_npz(ledger, run, &mut archive)?;
+            out.write_all(archive.get_ref())?;
+        }
+    }
+    Ok(out.flush()?)
+}
+
+fn window(run: &RunRow) -> usize {
+    run.manifest.as_ref().map_or(1, |manifest| manifest.sieve.draws.len())
+}
+
+fn write_json(ledger: &Ledger, run: &RunRow, out: &mut impl Write) -> Result<(), ExportError> {
+    let total = window(run);
+    let family = run.manifest.as_ref().map_or("", |manifest| manifest.sieve.family.name());
+    let mut separator = "[\n";
+    ledger.each_survivor(run, |s: Survivor| -> Result<(), ExportError> {
+        let record = FileRecord {
+            seed: s.seed,
+            seed_hex: format!("{:#x}", s.seed),
+            family,
+            matches: s.best.matches,
+            total,
+            rate: rate(s.best, total),
+            match_rate: rate(s.best, total),
+            skip: s.best.skip,
+            best_skip: s.best.skip,
+            reverse: s.reverse.map(|best| FileReverse {
+                matches: best.matches,
+                rate: rate(best, total),
+                skip: best.skip,
+            }),
+        };
+        out.write_all(separator.as_bytes())?;
+        separator = ",\n";
+        serde_json::to_writer(&mut *out, &record).map_err(io::Error::from)?;
+        Ok(())
+    })?;
+    out.write_all(if separator == "[\n" { b"[]\n" } else { b"\n]\n" })?;
+    Ok(())
+}
+
+fn write_csv(ledger: &Ledger, run: &RunRow, out: &mut impl Write) -> Result<(), ExportError> {
+    let total = window(run);
+    writeln!(
+        out,
+        "seed,seed_hex,matches,total,rate,skip,reverse_matches,reverse_rate,reverse_skip"
+    )?;
+    ledger.each_survivor(run, |s: Survivor| {
+        let (seed, best) = (s.seed, s.best);
+        write!(
+            out,
+            "{seed},{seed:#x},{},{total},{},{}",
+            best.matches,
+            rate(best, total),
+            best.skip
+        )?;
+        Ok::<(), ExportError>(match s.reverse {
+            None => writeln!(out, ",,,")?,
+            Some(best) => {
+                writeln!(out, ",{},{},{}", best.matches, rate(best, total), best.skip)?;
+            }
+        })
+    })
+}
+
+fn write_npz(
+    ledger: &Ledger,
+    run: &RunRow,
+    out: &mut (impl Write + Seek),
+) -> Result<(), ExportError> {
+    let total = window(run);
+    let mut survivors = Vec::new();
+    ledger.each_survivor(run, |survivor| {
+        survivors.push(survivor);
+        Ok::<(), ExportError>(())
+    })?;
+    let mut zip = ZipWriter::new(out);
+    let column =
+        |of: &dyn Fn(&Survivor) -> Vec<u8>| -> Vec<u8> { survivors.iter().flat_map(of).collect() };
+    let matches = column(&|s| s.best.matches.to_le_bytes().to_vec());
+    let skips = column(&|s| s.best.skip.to_le_bytes().to_vec());
+    let mut columns = vec![
+        ("seeds", "<u8", column(&|s| s.seed.to_le_bytes().to_vec())),
+        ("matches", "<u4", matches),
+        ("skips", "<u4", skips),
+        ("rates", "<f8", column(&|s| rate(s.best, total).to_le_bytes().to_vec())),
+    ];
+    if survivors.iter().any(|s| s.reverse.is_some()) {
+        let reverse = |of: fn(shared::outcome::Best) -> u32| {
+            column(&|s| s.reverse.map_or(0, of).to_le_bytes().to_vec())
+        };
+        columns.push(("reverse_matches", "<u4", reverse(|best| best.matches)));
+        columns.push(("reverse_skips", "<u4", reverse(|best| best.skip)));
+    }
+    for (name, kind, bytes) in columns {
+        let options = SimpleFileOptions::default().compression_method(CompressionMethod::Deflated);
+        zip.start_file(format!("{name}.npy"), options).map_err(io::Error::from)?;
+        zip.write_all(&npy_header(kind, survivors.len()))?;
+        zip.write_all(&bytes)?;
+    }
+    zip.finish().map_err(io::Error::from)?;
+    Ok(())
+}
+
+/// The header of a one-dimensional array in NumPy's format 1.0 (`numpy.lib.format`): the whole
+/// is padded to a multiple of 64 bytes.
+fn npy_header(kind: &str, rows: usize) -> Vec<u8> {
+    let mut dict =
+        format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': ({rows},), }}").into_bytes();
+    let prefix = 10;
+    dict.resize((prefix + dict.len() + 1).next_multiple_of(64) - prefix - 1, b' ');
+    dict.push(b'\n');
+    let mut header = b"\x93NUMPY\x01\x00".to_vec();
+    header.extend(u16::try_from(dict.len()).unwrap_or(u16::MAX).to_le_bytes());
+    header.extend(dict);
+    header
+}
+
+/// Writes a complete run's outputs, `survivors.json` and `summary.json`, into `folder/RUN`. Each
+/// file appears whole or not at all.
+///
+/// # Errors
+/// [`ExportError`] when the ledger can't be read or the folder can't be written.
+pub fn write_outputs(ledger: &Ledger, name: &str, folder: &Path) -> Result<(), ExportError> {
+    let Some(run) = ledger.run(name)? else { return Ok(()) };
+    let folder = folder.join(name);
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| ExportError::File { path, source }
+    };
+    fs::create_dir_all(&folder).map_err(failed(&folder))?;
+    whole_file(&folder.join("survivors.json"), |file| write(ledger, &run, Format::Json, file))?;
+    let summary = RunSummary::read(ledger, &run, 0)?;
+    whole_file(&folder.join("summary.json"), |mut file| {
+        serde_json::to_writer_pretty(&mut file, &summary).map_err(io::Error::from)?;
+        Ok(writeln!(file)?)
+    })
+}
+
+/// Writes a file beside its place and moves it there when it is whole and on disk.
+///
+/// # Errors
+/// [`ExportError::File`] when it can't be written, or what `fill` returns.
+pub fn whole_file(
+    path: &Path,
+    fill: impl FnOnce(&File) -> Result<(), ExportError>,
+) -> Result<(), ExportError> {
+    let failed = |source| ExportError::File { path: path.to_owned(), source };
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".part");
+    let beside = PathBuf::from(beside);
+    let file = File::create(&beside).map_err(failed)?;
+    fill(&file)?;
+    file.sync_all().map_err(failed)?;
+    fs::rename(&beside, path).map_err(failed)
+}

@@ -1,0 +1,22 @@
+//! The ledger: the truth about every run, in SQLite, owned by the one aggregator.
+//!
+//! Delivery is at least once; the ledger makes the effect exactly once. The first outcome of a
+//! key (run, job, seq) writes what follows to the outbox in the same transaction; a later one of
+//! the same key adds intervals and survivors only, and both are sets.
+
+mod apply;
+mod coverage;
+mod nodes;
+mod open;
+mod outbox;
+mod rates;
+mod runs;
+mod survivors;
+
+pub use apply::{Applied, Record};
+pub use nodes::NodeSeen;
+pub use open::{Ledger, LedgerError, LedgerLock};
+pub use outbox::Due;
+pub use rates::{LearnedRate, RateKey};
+pub use runs::{Counts, DeadJob, RunRow, RunState};
+pub use survivors::Disagreement;

@@ -1,0 +1,61 @@
+//! Nodes: who was heard lately, with what slots, holding which jobs.
+
+use rusqlite::params;
+use shared::messages::Heartbeat;
+
+use super::open::{Ledger, LedgerError};
+
+/// After how many seconds of silence a worker is forgotten.
+const FORGET: f64 = 7.0 * 24.0 * 3600.0;
+
+/// A worker as it was last heard.
+#[derive(Debug, Clone)]
+pub struct NodeSeen {
+    /// What it said.
+    pub heartbeat: Heartbeat,
+    /// When, in Unix seconds of the aggregator's clock.
+    pub heard_at: f64,
+}
+
+impl Ledger {
+    /// Writes what workers said last. Losing it in a power cut loses nothing.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when the ledger can't be written.
+    pub fn heard<'a>(
+        &mut self,
+        heartbeats: impl IntoIterator<Item = &'a Heartbeat>,
+        now: f64,
+    ) -> Result<(), LedgerError> {
+        let tx = self.db.transaction()?;
+        tx.prepare_cached("DELETE FROM nodes WHERE heard_at < ?1")?.execute([now - FORGET])?;
+        for heartbeat in heartbeats {
+            let bytes = rmp_serde::to_vec_named(heartbeat)
+                .map_err(|error| LedgerError::Corrupt(error.to_string()))?;
+            tx.prepare_cached(
+                "INSERT INTO nodes (node, instance, heartbeat, heard_at) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT (node, instance) DO UPDATE SET heartbeat = ?3, heard_at = ?4",
+            )?
+            .execute(params![heartbeat.node, heartbeat.instance, bytes, now])?;
+        }
+        Ok(tx.commit()?)
+    }
+
+    /// The workers heard since `since`, in Unix seconds.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when the ledger can't be read.
+    pub fn nodes(&self, since: f64) -> Result<Vec<NodeSeen>, LedgerError> {
+        self.db
+            .prepare_cached(
+                "SELECT heartbeat, heard_at FROM nodes WHERE heard_at >= ?1 ORDER BY node, instance",
+            )?
+            .query_and_then([since], |row| {
+                let bytes: Vec<u8> = row.get(0)?;
+                let heartbeat = rmp_serde::from_slice(&bytes)
+                    .map_err(|error| LedgerError::Corrupt(format!("a heartbeat: {error}")))?;
+                Ok(NodeSeen { heartbeat, heard_at: row.get(1)? })
+            })?
+            .collect()
+    }
+}

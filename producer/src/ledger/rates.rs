@@ -1,0 +1,103 @@
+//! Learned rates: model operations per second, per device model, threads, engine and family.
+
+use rusqlite::{Connection, params};
+use shared::{
+    families::Family,
+    job::{Arch, Engine},
+};
+
+use super::open::{Ledger, LedgerError};
+
+/// The weight of the newest measurement in the moving average.
+const WEIGHT: f64 = 0.3;
+
+/// What a rate is learned for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RateKey {
+    /// The device's model.
+    pub model: String,
+    /// The threads that a job had.
+    pub threads: u32,
+    /// The engine that computed.
+    pub engine: Engine,
+    /// The generator.
+    pub family: Family,
+    /// The architecture of the slot.
+    pub arch: Arch,
+}
+
+/// A learned rate.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LearnedRate {
+    /// What it is for.
+    pub key: RateKey,
+    /// Model operations per second.
+    pub operations_per_second: f64,
+    /// How many measurements are in it.
+    pub samples: u64,
+}
+
+/// Takes one measurement into the moving average.
+pub(super) fn learn(
+    db: &Connection,
+    key: &RateKey,
+    rate: f64,
+    now: f64,
+) -> Result<(), LedgerError> {
+    db.prepare_cached(
+        "INSERT INTO rates (model, threads, engine, family, arch, operations_per_second, samples, at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1, ?7)
+         ON CONFLICT (model, threads, engine, family) DO UPDATE SET
+         operations_per_second = operations_per_second + ?8 * (?6 - operations_per_second),
+         samples = samples + 1, at = ?7",
+    )?
+    .execute(params![
+        key.model,
+        key.threads,
+        key.engine.name(),
+        key.family.name(),
+        key.arch.name(),
+        rate,
+        now,
+        WEIGHT
+    ])?;
+    Ok(())
+}
+
+impl Ledger {
+    /// Every learned rate.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when the ledger can't be read. Rows of families or engines that this build
+    /// does not know are passed over.
+    pub fn rates(&self) -> Result<Vec<LearnedRate>, LedgerError> {
+        let mut rows = self.db.prepare(
+            "SELECT model, threads, engine, family, arch, operations_per_second, samples FROM rates",
+        )?;
+        let rows = rows.query_map([], |row| {
+            let names: (String, String, String) = (row.get(2)?, row.get(3)?, row.get(4)?);
+            let known = (names.0.parse().ok(), names.1.parse().ok(), names.2.parse().ok());
+            let (Some(engine), Some(family), Some(arch)) = known else { return Ok(None) };
+            let key = RateKey { model: row.get(0)?, threads: row.get(1)?, engine, family, arch };
+            let samples: i64 = row.get(6)?;
+            Ok(Some(LearnedRate {
+                key,
+                operations_per_second: row.get(5)?,
+                samples: samples.unsigned_abs(),
+            }))
+        })?;
+        Ok(rows.filter_map(Result::transpose).collect::<Result<_, _>>()?)
+    }
+
+    /// Takes the rates that another ledger learned into this one's averages.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when the ledger can't be written.
+    pub fn merge_rates(&mut self, rates: &[LearnedRate], now: f64) -> Result<(), LedgerError> {
+        let tx = self.db.transaction()?;
+        for rate in rates {
+            learn(&tx, &rate.key, rate.operations_per_second, now)?;
+        }
+        Ok(tx.commit()?)
+    }
+}

@@ -1,0 +1,365 @@
+//! Runs: what was asked, where it stands, what it still lacks.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use shared::{
+    messages::{MaxDead, RunOpened},
+    spans::{Span, Spans},
+};
+
+use super::{
+    coverage,
+    open::{Ledger, LedgerError, stored},
+};
+
+/// How long after its end a run's jobs may still be in queues, in seconds.
+const JOBS_LINGER: f64 = 24.0 * 3600.0;
+/// A run whose first so many finished jobs are all dead is failed.
+const FIRST_ALL_DEAD: u64 = 10;
+/// The least number of dead jobs that a share of dead jobs may forbid.
+const LEAST_MAX_DEAD: u64 = 10;
+
+/// Where a run stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunState {
+    /// Being worked on.
+    Open,
+    /// Held by its owner.
+    Paused,
+    /// The union of tested intervals equals the request.
+    Complete,
+    /// Given up by its owner.
+    Cancelled,
+    /// Ended by dead jobs.
+    Failed,
+}
+
+impl RunState {
+    const ALL: [Self; 5] =
+        [Self::Open, Self::Paused, Self::Complete, Self::Cancelled, Self::Failed];
+
+    /// Its name in JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Paused => "paused",
+            Self::Complete => "complete",
+            Self::Cancelled => "cancelled",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// Whether nothing more will happen to it.
+    #[must_use]
+    pub const fn is_ended(self) -> bool {
+        !matches!(self, Self::Open | Self::Paused)
+    }
+}
+
+/// How many of a run's jobs went which way.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Jobs that the outbox made of untested rests.
+    pub rests: u64,
+    /// Jobs done.
+    pub done: u64,
+    /// Tries after a failure.
+    pub retried: u64,
+    /// Jobs queued again by reconciliation.
+    pub requeued: u64,
+    /// Dead jobs.
+    pub dead: u64,
+    /// Survivors found so far.
+    pub survivors: u64,
+}
+
+/// A run as the ledger holds it.
+#[derive(Debug, Clone)]
+pub struct RunRow {
+    pub(super) id: i64,
+    /// Its id.
+    pub name: String,
+    /// Its epoch.
+    pub epoch: u32,
+    /// Where it stands.
+    pub state: RunState,
+    /// What was asked; `None` while only outcomes were heard.
+    pub manifest: Option<RunOpened>,
+    /// When it was opened (or first heard of), in Unix seconds.
+    pub opened_at: f64,
+    /// When it ended.
+    pub ended_at: Option<f64>,
+    /// When its last outcome was written.
+    pub last_outcome_at: Option<f64>,
+    /// How its jobs went.
+    pub counts: Counts,
+}
+
+/// A job that nothing more will be done for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadJob {
+    /// Its id.
+    pub job: String,
+    /// What it died of.
+    pub failure: String,
+    /// One line for people.
+    pub detail: String,
+    /// What it would have covered, where that is known.
+    pub span: Option<Span>,
+}
+
+const COLUMNS: &str = "id, name, epoch, state, manifest, opened_at, ended_at, last_outcome_at,
+    rests, done, retried, requeued, dead, survivors";
+
+fn run_row(row: &Row<'_>) -> Result<RunRow, LedgerError> {
+    let name: String = row.get(1)?;
+    let state: String = row.get(3)?;
+    let state = RunState::ALL
+        .into_iter()
+        .find(|known| known.name() == state)
+        .ok_or_else(|| LedgerError::Corrupt(format!("run {name} has the state '{state}'")))?;
+    let manifest: Option<Vec<u8>> = row.get(4)?;
+    let manifest = manifest
+        .map(|bytes| rmp_serde::from_slice(&bytes))
+        .transpose()
+        .map_err(|error| LedgerError::Corrupt(format!("the manifest of run {name}: {error}")))?;
+    Ok(RunRow {
+        id: row.get(0)?,
+        name,
+        epoch: row.get(2)?,
+        state,
+        manifest,
+        opened_at: row.get(5)?,
+        ended_at: row.get(6)?,
+        last_outcome_at: row.get(7)?,
+        counts: Counts {
+            rests: row.get(8)?,
+            done: row.get(9)?,
+            retried: row.get(10)?,
+            requeued: row.get(11)?,
+            dead: row.get(12)?,
+            survivors: row.get(13)?,
+        },
+    })
+}
+
+pub(super) fn find(db: &Connection, name: &str) -> Result<Option<RunRow>, LedgerError> {
+    db.prepare_cached(&format!("SELECT {COLUMNS} FROM runs WHERE name = ?1"))?
+        .query_and_then([name], run_row)?
+        .next()
+        .transpose()
+}
+
+/// The run of that name, opened as a placeholder if it was never heard of.
+pub(super) fn find_or_open(db: &Connection, name: &str, now: f64) -> Result<RunRow, LedgerError> {
+    if let Some(run) = find(db, name)? {
+        return Ok(run);
+    }
+    db.execute(
+        "INSERT INTO runs (name, epoch, state, opened_at) VALUES (?1, 1, 'open', ?2)",
+        params![name, now],
+    )?;
+    find(db, name)?.ok_or_else(|| LedgerError::Corrupt(format!("run {name} vanished")))
+}
+
+/// Writes the manifest of a run: a new one, or a placeholder's.
+pub(super) fn open(db: &Connection, manifest: &RunOpened, now: f64) -> Result<RunRow, LedgerError> {
+    manifest.sieve.validate().map_err(|error| {
+        LedgerError::Refused(format!("the manifest of run {}: {error}", manifest.run))
+    })?;
+    let mut run = find_or_open(db, &manifest.run, now)?;
+    match &run.manifest {
+        // The same manifest, delivered again.
+        Some(known) if known == manifest => return Ok(run),
+        Some(_) => {
+            let why = format!("there is another run called '{}' already", manifest.run);
+            return Err(LedgerError::Refused(why));
+        }
+        None => {}
+    }
+    let bytes = rmp_serde::to_vec_named(manifest)
+        .map_err(|error| LedgerError::Refused(error.to_string()))?;
+    let (first, last) = manifest.requested.into();
+    run.epoch = run.epoch.max(manifest.epoch);
+    run.opened_at = manifest.opened_at;
+    run.manifest = Some(manifest.clone());
+    db.execute(
+        "UPDATE runs SET manifest = ?2, first = ?3, last = ?4, epoch = ?5, opened_at = ?6 WHERE id = ?1",
+        params![run.id, bytes, stored(first), stored(last), run.epoch, run.opened_at],
+    )?;
+    Ok(run)
+}
+
+/// Ends a run if it is complete or has failed, and writes its counts back.
+pub(super) fn settle(db: &Connection, run: &mut RunRow, now: f64) -> Result<(), LedgerError> {
+    if let Some(manifest) = run.manifest.as_ref().filter(|_| !run.state.is_ended()) {
+        if coverage::covers(db, run.id, manifest.requested)? {
+            run.state = RunState::Complete;
+            run.ended_at = Some(now);
+        } else if has_failed(db, run, manifest)? {
+            run.state = RunState::Failed;
+            run.ended_at = Some(now);
+            // What is still queued is acked away unrun.
+            run.epoch += 1;
+            db.execute("DELETE FROM outbox WHERE run = ?1", [run.id])?;
+        }
+    }
+    db.prepare_cached(
+        "UPDATE runs SET epoch = ?2, state = ?3, ended_at = ?4, last_outcome_at = ?5, rests = ?6,
+         done = ?7, retried = ?8, requeued = ?9, dead = ?10, survivors = ?11 WHERE id = ?1",
+    )?
+    .execute(params![
+        run.id,
+        run.epoch,
+        run.state.name(),
+        run.ended_at,
+        run.last_outcome_at,
+        run.counts.rests,
+        run.counts.done,
+        run.counts.retried,
+        run.counts.requeued,
+        run.counts.dead,
+        run.counts.survivors
+    ])?;
+    Ok(())
+}
+
+fn has_failed(db: &Connection, run: &RunRow, manifest: &RunOpened) -> Result<bool, LedgerError> {
+    let Counts { rests, done, dead, .. } = run.counts;
+    if dead == 0 {
+        return Ok(false);
+    }
+    let limit = match manifest.max_dead {
+        MaxDead::Jobs(jobs) => Some(jobs),
+        MaxDead::Percent(percent) if percent >= 100.0 => None,
+        MaxDead::Percent(percent) => {
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                clippy::cast_precision_loss,
+                reason = "a share of at most some millions of jobs"
+            )]
+            let share = (percent / 100.0 * (manifest.jobs + rests) as f64) as u64;
+            Some(share.max(LEAST_MAX_DEAD))
+        }
+    };
+    if limit.is_some_and(|limit| dead > limit || (done == 0 && dead >= FIRST_ALL_DEAD)) {
+        return Ok(true);
+    }
+    // Nothing is left but dead jobs when what they would have covered fills every hole.
+    let mut reached = coverage::covered(db, run.id)?;
+    reached.extend(dead_jobs(db, run.id)?.into_iter().filter_map(|job| job.span));
+    Ok(reached.holes(manifest.requested).is_empty())
+}
+
+fn dead_jobs(db: &Connection, run: i64) -> Result<Vec<DeadJob>, LedgerError> {
+    db.prepare_cached(
+        "SELECT job, failure, detail, first, last FROM dead WHERE run = ?1 ORDER BY at, job",
+    )?
+    .query_and_then([run], |row| {
+        let ends: (Option<i64>, Option<i64>) = (row.get(3)?, row.get(4)?);
+        let span = match ends {
+            (Some(first), Some(last)) => Some(coverage::span_of((first, last))?),
+            _ => None,
+        };
+        Ok(DeadJob { job: row.get(0)?, failure: row.get(1)?, detail: row.get(2)?, span })
+    })?
+    .collect()
+}
+
+impl Ledger {
+    /// The run of that name.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when the ledger can't be read.
+    pub fn run(&self, name: &str) -> Result<Option<RunRow>, LedgerError> {
+        find(&self.db, name)
+    }
+
+    /// Every run, the newest first.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when the ledger can't be read.
+    pub fn runs(&self) -> Result<Vec<RunRow>, LedgerError> {
+        self.db
+            .prepare(&format!("SELECT {COLUMNS} FROM runs ORDER BY opened_at DESC, id DESC"))?
+            .query_and_then([], run_row)?
+            .collect()
+    }
+
+    /// What of a run was tested.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when the ledger can't be read.
+    pub fn covered(&self, run: &RunRow) -> Result<Spans, LedgerError> {
+        coverage::covered(&self.db, run.id)
+    }
+
+    /// The dead jobs of a run, the first to die first.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when the ledger can't be read.
+    pub fn dead_jobs(&self, run: &RunRow) -> Result<Vec<DeadJob>, LedgerError> {
+        dead_jobs(&self.db, run.id)
+    }
+
+    /// The candidates of a `reverse_sieve` run, as far as its parts have arrived, in order.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when the ledger can't be read.
+    pub fn candidates(&self, run: &RunRow) -> Result<Vec<u64>, LedgerError> {
+        let mut parts = self.db.prepare("SELECT seeds FROM parts WHERE run = ?1 ORDER BY part")?;
+        let mut seeds = Vec::new();
+        for part in parts.query_map([run.id], |row| row.get::<_, Vec<u8>>(0))? {
+            let part: Vec<u64> = rmp_serde::from_slice(&part?).map_err(|error| {
+                LedgerError::Corrupt(format!("a part of {}: {error}", run.name))
+            })?;
+            seeds.extend(part);
+        }
+        Ok(seeds)
+    }
+
+    /// The least epoch that a job must have to be run, for every run whose jobs may be queued.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when the ledger can't be read.
+    pub fn min_epochs(&self, now: f64) -> Result<BTreeMap<String, u32>, LedgerError> {
+        let mut rows = self.db.prepare_cached(
+            "SELECT name, epoch + (state IN ('complete', 'cancelled', 'failed')) FROM runs
+             WHERE ended_at IS NULL OR ended_at > ?1",
+        )?;
+        let epochs = rows.query_map([now - JOBS_LINGER], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(epochs.collect::<Result<_, _>>()?)
+    }
+
+    /// Complete runs whose outputs were not written yet.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when the ledger can't be read.
+    pub fn without_outputs(&self) -> Result<Vec<String>, LedgerError> {
+        let mut rows = self
+            .db
+            .prepare("SELECT name FROM runs WHERE state = 'complete' AND outputs_at IS NULL")?;
+        Ok(rows.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
+    }
+
+    /// Records that a run's outputs were written.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when the ledger can't be written.
+    pub fn outputs_written(&self, name: &str, now: f64) -> Result<(), LedgerError> {
+        self.db.execute("UPDATE runs SET outputs_at = ?2 WHERE name = ?1", params![name, now])?;
+        Ok(())
+    }
+
+    /// The ledger's own id.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when the ledger can't be read.
+    pub fn uuid(&self) -> Result<String, LedgerError> {
+        let uuid = self.db.query_row("SELECT uuid FROM ledger", [], |row| row.get(0)).optional()?;
+        uuid.ok_or_else(|| LedgerError::Corrupt("it has no uuid".to_owned()))
+    }
+}

@@ -1,0 +1,278 @@
+//! What `status`, `run` and `enqueue --wait` say of a run: the JSON that others rely on.
+
+use serde::{Serialize, Serializer, ser::SerializeSeq as _};
+use shared::{
+    outcome::{Best, Survivor},
+    sieve::{Direction, Sieve},
+    spans::Span,
+};
+
+use crate::{
+    aggregate::now,
+    ledger::{Ledger, LedgerError, RunRow, RunState},
+};
+
+/// Survivors shown unless `--limit` says otherwise.
+pub const DEFAULT_LIMIT: u64 = 1000;
+/// A worker whose last heartbeat is older is not counted into progress.
+const HEARD_LATELY: f64 = 15.0;
+
+/// Everything about a run.
+#[derive(Debug, Clone, Serialize)]
+pub struct RunSummary {
+    /// Its id.
+    pub run: String,
+    /// The pipeline step.
+    pub step: Option<String>,
+    /// `sieve` or `reverse_sieve`.
+    pub kind: Option<String>,
+    /// `open`, `paused`, `complete`, `cancelled` or `failed`.
+    pub state: &'static str,
+    /// The generator.
+    pub family: Option<&'static str>,
+    /// `forward`, `reverse` or `both`.
+    pub direction: Option<Direction>,
+    /// `fixed`.
+    pub mode: Option<shared::sieve::Mode>,
+    /// What was asked.
+    pub requested: Option<HalfOpen>,
+    /// How many seeds (or candidates) were tested.
+    pub covered: u128,
+    /// What was not, half-open.
+    pub holes: Vec<(u64, u128)>,
+    /// How many survivors there are.
+    pub survivor_count: u64,
+    /// How many chance alone would leave.
+    pub expected_by_chance: Option<f64>,
+    /// How that was computed.
+    pub expected_method: Option<String>,
+    /// The first of them.
+    #[serde(serialize_with = "survivors")]
+    pub survivors: Records,
+    /// How the jobs went.
+    pub jobs: Jobs,
+    /// Dead jobs, the first few.
+    pub dead: Vec<Dead>,
+    /// Seeds that two devices report differently.
+    pub disagreements: usize,
+    /// From opening to the end, or to now.
+    pub seconds: f64,
+    /// Seeds tested over those seconds.
+    pub seeds_per_second: f64,
+    /// Seeds tested by jobs that still run, as their workers say.
+    #[serde(skip)]
+    pub in_progress: u128,
+}
+
+/// A half-open range; its end may be 2^64.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct HalfOpen {
+    /// The first value.
+    pub start: u64,
+    /// One past the last value.
+    pub end: u128,
+}
+
+impl From<Span> for HalfOpen {
+    fn from(span: Span) -> Self {
+        Self { start: span.first(), end: span.end() }
+    }
+}
+
+/// How a run's jobs went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Jobs {
+    /// Jobs there are: the producer's, and those made of untested rests.
+    pub published: u64,
+    /// Done.
+    pub done: u64,
+    /// Tries after a failure.
+    pub retried: u64,
+    /// Queued again by reconciliation.
+    pub requeued: u64,
+    /// Dead.
+    pub dead: u64,
+}
+
+/// A dead job, in one line.
+#[derive(Debug, Clone, Serialize)]
+pub struct Dead {
+    /// Its id.
+    pub job: String,
+    /// What it died of.
+    pub failure: String,
+    /// One line for people.
+    pub detail: String,
+}
+
+/// Survivors with the window they were counted in.
+#[derive(Debug, Clone, Default)]
+pub struct Records {
+    /// The window's length, k.
+    pub window: usize,
+    /// The survivors.
+    pub survivors: Vec<Survivor>,
+}
+
+/// A survivor as JSON.
+#[derive(Debug, Serialize)]
+pub struct Record {
+    seed: u64,
+    seed_hex: String,
+    matches: u32,
+    total: usize,
+    rate: f64,
+    skip: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reverse: Option<ReverseRecord>,
+}
+
+#[derive(Debug, Serialize)]
+struct ReverseRecord {
+    matches: u32,
+    rate: f64,
+    skip: u32,
+}
+
+impl Record {
+    /// The record of a survivor of a window of `window` draws.
+    #[must_use]
+    pub fn new(survivor: Survivor, window: usize) -> Self {
+        Self {
+            seed: survivor.seed,
+            seed_hex: format!("{:#x}", survivor.seed),
+            matches: survivor.best.matches,
+            total: window,
+            rate: rate(survivor.best, window),
+            skip: survivor.best.skip,
+            reverse: survivor.reverse.map(|best| ReverseRecord {
+                matches: best.matches,
+                rate: rate(best, window),
+                skip: best.skip,
+            }),
+        }
+    }
+}
+
+/// matches / k.
+#[must_use]
+pub fn rate(best: Best, window: usize) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "windows have at most 65,536 draws")]
+    let window = window as f64;
+    f64::from(best.matches) / window
+}
+
+fn survivors<S: Serializer>(records: &Records, serializer: S) -> Result<S::Ok, S::Error> {
+    let mut seq = serializer.serialize_seq(Some(records.survivors.len()))?;
+    for survivor in &records.survivors {
+        seq.serialize_element(&Record::new(*survivor, records.window))?;
+    }
+    seq.end()
+}
+
+impl RunSummary {
+    /// Reads everything about a run, at most `limit` survivors among it.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when the ledger can't be read.
+    pub fn read(ledger: &Ledger, run: &RunRow, limit: u64) -> Result<Self, LedgerError> {
+        let manifest = run.manifest.as_ref();
+        let covered = ledger.covered(run)?;
+        let holes = manifest.map_or_else(Vec::new, |m| covered.holes(m.requested));
+        let covered = manifest.map_or_else(|| covered.clone(), |m| covered.within(m.requested));
+        let covered = covered.count();
+        let survivors = ledger.survivors(run, limit)?;
+        let seconds = (run.ended_at.unwrap_or_else(now) - run.opened_at).max(0.0);
+        let mut dead = ledger.dead_jobs(run)?;
+        dead.truncate(20);
+        #[expect(clippy::cast_precision_loss, reason = "a rate needs no more than 53 bits")]
+        let seeds_per_second = if seconds > 0.0 { covered as f64 / seconds } else { 0.0 };
+        Ok(Self {
+            run: run.name.clone(),
+            step: manifest.map(|m| m.step.clone()),
+            kind: manifest.map(|m| m.kind.clone()),
+            state: run.state.name(),
+            family: manifest.map(|m| m.sieve.family.name()),
+            direction: manifest.map(|m| m.sieve.direction),
+            mode: manifest.map(|m| m.sieve.mode),
+            requested: manifest.map(|m| m.requested.into()),
+            covered,
+            holes: holes.into_iter().map(|hole| (hole.first(), hole.end())).collect(),
+            survivor_count: run.counts.survivors,
+            expected_by_chance: manifest.map(|m| m.expected_by_chance),
+            expected_method: manifest.map(|m| m.expected_method.clone()),
+            survivors: Records { window: manifest.map_or(1, |m| m.sieve.draws.len()), survivors },
+            jobs: Jobs {
+                published: manifest.map_or(0, |m| m.jobs) + run.counts.rests,
+                done: run.counts.done,
+                retried: run.counts.retried,
+                requeued: run.counts.requeued,
+                dead: run.counts.dead,
+            },
+            dead: dead
+                .into_iter()
+                .map(|d| Dead { job: d.job, failure: d.failure, detail: d.detail })
+                .collect(),
+            disagreements: ledger.disagreements(run)?.len(),
+            seconds,
+            seeds_per_second,
+            in_progress: in_progress(ledger, run)?,
+        })
+    }
+
+    /// Whether the run has ended well.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.state == RunState::Complete.name()
+    }
+}
+
+fn in_progress(ledger: &Ledger, run: &RunRow) -> Result<u128, LedgerError> {
+    if run.state.is_ended() {
+        return Ok(0);
+    }
+    let nodes = ledger.nodes(now() - HEARD_LATELY)?;
+    let held = nodes.iter().flat_map(|node| &node.heartbeat.slots).filter_map(|s| s.job.as_ref());
+    Ok(held.filter(|job| job.run == run.name).map(|job| u128::from(job.tested)).sum())
+}
+
+/// The number of survivors beside what chance alone would leave, in words.
+#[must_use]
+pub fn beside_chance(count: u64, expected: f64, sieve: &Sieve) -> String {
+    let expected_text = figure(expected);
+    #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
+    let count_f = count as f64;
+    // Five standard deviations of a Poisson count.
+    let verdict = if count == 0 {
+        "no seed survived"
+    } else if expected < 1e-3 {
+        "chance does not explain them"
+    } else if count_f <= expected + 5.0 * expected.sqrt() {
+        "all of them are expected by chance"
+    } else {
+        "more than chance alone would leave"
+    };
+    let groups = if sieve.family.about().period.contains("in groups") && count > 0 {
+        "; several seeds of this family share one state, so survivors come in groups"
+    } else {
+        ""
+    };
+    format!("{count} survivors, {expected_text} expected by chance alone: {verdict}{groups}")
+}
+
+/// A figure with three significant digits, in plain notation where that is short.
+#[must_use]
+pub fn figure(value: f64) -> String {
+    if value == 0.0 || (1e-3..1e6).contains(&value) {
+        let digits = if value >= 100.0 || value == 0.0 { 0 } else { 3 };
+        let text = format!("{value:.digits$}");
+        let text = if text.contains('.') {
+            text.trim_end_matches('0').trim_end_matches('.')
+        } else {
+            &text
+        };
+        text.to_owned()
+    } else {
+        format!("{value:.2e}")
+    }
+}

@@ -1,0 +1,19 @@
+//! RabbitMQ, from 3.10 to 4.x, through lapin without its auto-recovery: one supervisor a broker
+//! value rebuilds the session, and every call waits for it or fails as its patience says.
+
+mod address;
+mod broker;
+mod channels;
+mod consuming;
+mod dial;
+mod listener;
+mod outgoing;
+mod properties;
+mod session;
+mod subscription;
+mod supervisor;
+mod topology;
+mod trouble;
+
+pub use broker::RabbitBroker;
+pub use topology::{Topology, TopologyReport};

@@ -1,0 +1,271 @@
+//! Declaring and checking the exchanges and queues, over a connection of its own.
+
+use std::{sync::Arc, time::Duration};
+
+use lapin::{
+    Channel, Connection, ErrorKind, ExchangeKind,
+    options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
+    protocol::AMQPErrorKind,
+    types::{AMQPValue, FieldTable},
+};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{
+    super::{BrokerError, Patience},
+    address::Address,
+    dial::dial,
+    properties::short,
+    supervisor::waits,
+    trouble::Trouble,
+};
+use crate::topology::{
+    DEAD_EXCHANGE, DEAD_JOBS, DEAD_JOBS_MAX_LENGTH, DEAD_RESULTS, DELIVERY_LIMIT, EVENTS_EXCHANGE,
+    JOBS_EXCHANGE, LEDGER_EXCHANGE_PREFIX, RESULTS_DEAD, RESULTS_EXCHANGE, durable_queues,
+};
+
+/// The delivery limit of queues that have nowhere to pass a message on to. RabbitMQ 4 drops after
+/// 20 deliveries unless told otherwise, and 3.10 takes the "unlimited" of 4.x for zero.
+const UNLIMITED: i64 = 1_000_000;
+/// How long one declaration may take.
+const ANSWER: Duration = Duration::from_secs(30);
+
+/// What was found and done.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TopologyReport {
+    /// Exchanges and queues that were made now.
+    pub created: Vec<String>,
+    /// Those that were there.
+    pub present: Vec<String>,
+    /// Those that are missing (after a check).
+    pub missing: Vec<String>,
+    /// Those that are there with other arguments, and what the broker says about it. A queue's
+    /// arguments can't be changed: delete it when it is empty, and apply again.
+    pub conflicting: Vec<(String, String)>,
+}
+
+impl TopologyReport {
+    /// Whether everything is there as it should be.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.missing.is_empty() && self.conflicting.is_empty()
+    }
+}
+
+/// A connection that declares and checks the topology.
+#[derive(Debug)]
+pub struct Topology {
+    connection: Connection,
+    address: Arc<Address>,
+}
+
+enum Part {
+    Exchange(String, ExchangeKind),
+    Queue(String, &'static str),
+}
+
+/// How one declaration ended.
+enum Found {
+    Fine,
+    Missing,
+    Conflict(String),
+}
+
+impl Topology {
+    /// Connects to the broker at `url`.
+    ///
+    /// # Errors
+    /// As [`super::RabbitBroker::connect`].
+    pub async fn connect(url: &str, patience: Patience) -> Result<Self, BrokerError> {
+        let address = Arc::new(Address::parse(url)?);
+        let until = match patience {
+            Patience::Forever => None,
+            Patience::For(most) => Some(Instant::now() + most),
+        };
+        let mut waits = waits();
+        loop {
+            match dial(&address, "rigqueue topology", until).await {
+                Ok(connection) => return Ok(Self { connection, address }),
+                Err(error @ BrokerError::Unreachable { .. }) => {
+                    let wait = waits.next_wait();
+                    if until.is_some_and(|until| Instant::now() + wait >= until) {
+                        return Err(error);
+                    }
+                    sleep(wait).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Declares every exchange and queue that is not there. May be repeated at any time.
+    ///
+    /// # Errors
+    /// [`BrokerError::Refused`] without the permission to configure; [`BrokerError::Unreachable`]
+    /// when the connection is lost.
+    pub async fn apply(&self) -> Result<TopologyReport, BrokerError> {
+        let mut report = TopologyReport::default();
+        for part in parts() {
+            let name = part.name().to_owned();
+            let there = matches!(self.declare(&part, true).await?, Found::Fine);
+            match self.declare(&part, false).await? {
+                Found::Fine if there => report.present.push(name),
+                Found::Fine => report.created.push(name),
+                Found::Conflict(why) => report.conflicting.push((name, why)),
+                Found::Missing => report.missing.push(name),
+            }
+        }
+        Ok(report)
+    }
+
+    /// Checks that every exchange and queue is there, and changes nothing.
+    ///
+    /// # Errors
+    /// As [`Topology::apply`].
+    pub async fn check(&self) -> Result<TopologyReport, BrokerError> {
+        let mut report = TopologyReport::default();
+        for part in parts() {
+            let name = part.name().to_owned();
+            match self.declare(&part, true).await? {
+                Found::Fine => report.present.push(name),
+                Found::Missing => report.missing.push(name),
+                Found::Conflict(why) => report.conflicting.push((name, why)),
+            }
+        }
+        Ok(report)
+    }
+
+    /// Marks the vhost as a ledger's own.
+    ///
+    /// # Errors
+    /// As [`Topology::apply`].
+    pub async fn declare_ledger(&self, uuid: &str) -> Result<(), BrokerError> {
+        let mark = ledger_mark(uuid);
+        match self.declare(&mark, false).await? {
+            Found::Fine => Ok(()),
+            Found::Missing => Err(self.address.no_queue(mark.name())),
+            Found::Conflict(why) => Err(BrokerError::Internal(why)),
+        }
+    }
+
+    /// Whether the vhost bears a ledger's mark.
+    ///
+    /// # Errors
+    /// As [`Topology::apply`].
+    pub async fn has_ledger(&self, uuid: &str) -> Result<bool, BrokerError> {
+        Ok(matches!(self.declare(&ledger_mark(uuid), true).await?, Found::Fine))
+    }
+
+    /// Hangs up. Errors don't matter any more.
+    pub async fn close(self) {
+        let closing = self.connection.close(200, "bye".into());
+        timeout(Duration::from_secs(2), closing).await.ok();
+    }
+
+    /// Declares one part, or (`passive`) asks whether it is there. A channel each: the broker
+    /// closes it with the answer "no".
+    async fn declare(&self, part: &Part, passive: bool) -> Result<Found, BrokerError> {
+        let answered = timeout(ANSWER, async {
+            let channel = self.connection.create_channel().await?;
+            part.declare(&channel, passive).await?;
+            channel.close(200, "bye".into()).await
+        });
+        let error = match answered.await {
+            Ok(Ok(())) => return Ok(Found::Fine),
+            Ok(Err(error)) => error,
+            Err(_) => {
+                let why = format!("no answer about '{}' within {ANSWER:?}", part.name());
+                return Err(self.address.unreachable(why));
+            }
+        };
+        if let ErrorKind::ProtocolError(said) = error.kind()
+            && matches!(said.kind(), AMQPErrorKind::Soft(_))
+            && said.get_id() == PRECONDITION_FAILED
+        {
+            return Ok(Found::Conflict(said.get_message().to_string()));
+        }
+        match Trouble::of(&error, &self.address, part.name()) {
+            Trouble::Final(BrokerError::NoQueue { .. }) => Ok(Found::Missing),
+            Trouble::Final(error) => Err(error),
+            Trouble::Lost(why) => Err(self.address.unreachable(why)),
+        }
+    }
+}
+
+/// `PRECONDITION_FAILED`: it is there with other arguments.
+const PRECONDITION_FAILED: u16 = 406;
+
+impl Part {
+    fn name(&self) -> &str {
+        match self {
+            Self::Exchange(name, _) | Self::Queue(name, _) => name,
+        }
+    }
+
+    async fn declare(&self, channel: &Channel, passive: bool) -> lapin::Result<()> {
+        // Every name here is ours and short, but for a ledger's uuid, which is checked.
+        match self {
+            Self::Exchange(name, kind) => {
+                let options =
+                    ExchangeDeclareOptions { passive, durable: true, ..Default::default() };
+                let name = name.as_str().into();
+                channel.exchange_declare(name, kind.clone(), options, FieldTable::default()).await
+            }
+            Self::Queue(name, exchange) => {
+                let options = QueueDeclareOptions { passive, ..QueueDeclareOptions::durable() };
+                let queue: lapin::types::ShortString = name.as_str().into();
+                let arguments = if passive { FieldTable::default() } else { arguments(name) };
+                channel.queue_declare(queue.clone(), options, arguments).await?;
+                if passive {
+                    return Ok(());
+                }
+                let (key, binding) = (queue.clone(), QueueBindOptions::default());
+                channel
+                    .queue_bind(queue, (*exchange).into(), key, binding, FieldTable::default())
+                    .await
+            }
+        }
+    }
+}
+
+fn ledger_mark(uuid: &str) -> Part {
+    let name = format!("{LEDGER_EXCHANGE_PREFIX}{uuid}");
+    // A mark that can't be a name can't be there either; it is cut rather than refused.
+    let name =
+        short(&name).map_or_else(|_| name.chars().take(60).collect(), |name| name.to_string());
+    Part::Exchange(name, ExchangeKind::Direct)
+}
+
+/// Everything there is, each after what it needs.
+fn parts() -> Vec<Part> {
+    let direct = [JOBS_EXCHANGE, RESULTS_EXCHANGE, DEAD_EXCHANGE]
+        .map(|name| Part::Exchange(name.to_owned(), ExchangeKind::Direct));
+    let fanout = Part::Exchange(EVENTS_EXCHANGE.to_owned(), ExchangeKind::Fanout);
+    let queues = durable_queues().into_iter().map(|(name, exchange)| Part::Queue(name, exchange));
+    direct.into_iter().chain([fanout]).chain(queues).collect()
+}
+
+/// A queue's arguments: quorum everywhere; what the broker gives up on goes to `results.dead`, at
+/// least once, for which RabbitMQ wants the overflow rule `reject-publish` as well.
+fn arguments(queue: &str) -> FieldTable {
+    let text = |value: &str| AMQPValue::LongString(value.into());
+    let mut table = FieldTable::default();
+    table.insert("x-queue-type".into(), text("quorum"));
+    match queue {
+        RESULTS_DEAD | DEAD_RESULTS => {
+            table.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(UNLIMITED));
+        }
+        DEAD_JOBS => {
+            table.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(UNLIMITED));
+            table.insert("x-max-length".into(), AMQPValue::LongLongInt(DEAD_JOBS_MAX_LENGTH));
+            table.insert("x-overflow".into(), text("drop-head"));
+        }
+        _ => {
+            table.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(DELIVERY_LIMIT));
+            table.insert("x-dead-letter-exchange".into(), text(DEAD_EXCHANGE));
+            table.insert("x-dead-letter-routing-key".into(), text(RESULTS_DEAD));
+            table.insert("x-dead-letter-strategy".into(), text("at-least-once"));
+            table.insert("x-overflow".into(), text("reject-publish"));
+        }
+    }
+    table
+}

@@ -1,0 +1,438 @@
+//! Private RabbitMQ nodes on loopback: own name, data, cookie, ports and port mapper. They end
+//! with the test process, however it ends.
+
+use std::{
+    fs, io,
+    net::TcpStream,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use crate::kept::{Keeper, free_port};
+
+/// Where Debian puts the scripts that start as whoever calls them.
+const SCRIPTS: &str = "/usr/lib/rabbitmq/bin";
+/// How long a node may take to start on a busy machine.
+const START: Duration = Duration::from_secs(120);
+/// The nodes' administrator.
+pub const USER: &str = "rigqueue";
+/// The administrator's password, odd enough to be searched for in logs and errors.
+pub const PASSWORD: &str = "Zwiebelkuchen-7391";
+
+/// What a node is like.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How long a delivery may stay unacknowledged; RabbitMQ's 30 minutes when `None`. It looks
+    /// once a minute.
+    pub consumer_timeout: Option<Duration>,
+    /// Whether the management plugin collects statistics (it costs processor time).
+    pub statistics: bool,
+    /// Scheduler threads of the virtual machine.
+    pub schedulers: u32,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { consumer_timeout: None, statistics: false, schedulers: 2 }
+    }
+}
+
+/// Why there is no node.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NodeError {
+    /// RabbitMQ is not installed.
+    #[error("RabbitMQ is not installed ({SCRIPTS} is missing): apt-get install rabbitmq-server")]
+    Absent,
+    /// A file or process failed.
+    #[error("the private RabbitMQ node: {0}")]
+    Io(#[from] io::Error),
+    /// A command of RabbitMQ's failed.
+    #[error("`{command}` failed: {output}")]
+    Command {
+        /// What was run.
+        command: String,
+        /// What it said.
+        output: String,
+    },
+    /// The management API said no.
+    #[error("the management API: {0}")]
+    Management(#[from] ureq::Error),
+    /// It did not start in time.
+    #[error("the private RabbitMQ node did not start within {START:?}; it said: {output}")]
+    Slow {
+        /// The end of its output.
+        output: String,
+    },
+}
+
+/// One node.
+#[derive(Debug)]
+pub struct RabbitNode {
+    keeper: Arc<Keeper>,
+    name: String,
+    port: u16,
+    management: u16,
+    environment: Vec<(String, String)>,
+}
+
+impl RabbitNode {
+    /// Starts a node and waits until it serves.
+    ///
+    /// # Errors
+    /// [`NodeError::Absent`] without RabbitMQ, for the caller to decide whether to skip.
+    pub fn start(options: &Options) -> Result<Self, NodeError> {
+        let fleet = Fleet::start()?;
+        let node = fleet.node("solo", options)?;
+        node.run()?;
+        Ok(node)
+    }
+
+    /// The node that this process's tests share; each takes a vhost of its own.
+    ///
+    /// # Errors
+    /// As [`RabbitNode::start`], the same each time.
+    pub fn shared() -> Result<&'static Self, &'static NodeError> {
+        static SHARED: OnceLock<Result<RabbitNode, NodeError>> = OnceLock::new();
+        SHARED.get_or_init(|| Self::start(&Options::default())).as_ref()
+    }
+
+    /// The URL of a vhost, as the administrator.
+    #[must_use]
+    pub fn url(&self, vhost: &str) -> String {
+        self.url_as(USER, PASSWORD, vhost)
+    }
+
+    /// The URL of a vhost.
+    #[must_use]
+    pub fn url_as(&self, user: &str, password: &str, vhost: &str) -> String {
+        let vhost = vhost.replace('/', "%2f");
+        format!("amqp://{user}:{password}@127.0.0.1:{}/{vhost}", self.port)
+    }
+
+    /// The AMQP port.
+    #[must_use]
+    pub const fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The management API's URL, without credentials.
+    #[must_use]
+    pub fn management_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.management)
+    }
+
+    /// The node's log.
+    #[must_use]
+    pub fn log_path(&self) -> PathBuf {
+        self.keeper.folder().join("log").join(format!("{}@localhost.log", self.name))
+    }
+
+    /// The process id of the node's virtual machine.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn pid(&self) -> Result<u32, NodeError> {
+        let text = fs::read_to_string(self.pid_path())?;
+        text.trim().parse().map_err(|error| io::Error::other(format!("'{text}': {error}")).into())
+    }
+
+    /// A new vhost, in which the administrator may do everything; its name.
+    ///
+    /// # Errors
+    /// When the management API says no.
+    pub fn add_vhost(&self) -> Result<String, NodeError> {
+        static COUNT: AtomicU32 = AtomicU32::new(1);
+        let name = format!("v{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        self.put(&format!("vhosts/{name}"), serde_json::json!({}))?;
+        self.grant(USER, &name, ".*")?;
+        Ok(name)
+    }
+
+    /// Makes a user, or changes its password.
+    ///
+    /// # Errors
+    /// As [`RabbitNode::add_vhost`].
+    pub fn add_user(&self, user: &str, password: &str) -> Result<(), NodeError> {
+        let body = serde_json::json!({ "password": password, "tags": "" });
+        self.put(&format!("users/{user}"), body)
+    }
+
+    /// Lets a user configure, write and read what matches `pattern` in a vhost.
+    ///
+    /// # Errors
+    /// As [`RabbitNode::add_vhost`].
+    pub fn grant(&self, user: &str, vhost: &str, pattern: &str) -> Result<(), NodeError> {
+        let body = serde_json::json!({ "configure": pattern, "write": pattern, "read": pattern });
+        self.put(&format!("permissions/{vhost}/{user}"), body)
+    }
+
+    /// Asks the management API.
+    ///
+    /// # Errors
+    /// As [`RabbitNode::add_vhost`].
+    pub fn get(&self, path: &str) -> Result<serde_json::Value, NodeError> {
+        let request = ureq::get(self.api(path)).header("authorization", basic());
+        Ok(request.call()?.body_mut().read_json()?)
+    }
+
+    /// Deletes through the management API.
+    ///
+    /// # Errors
+    /// As [`RabbitNode::add_vhost`].
+    pub fn delete(&self, path: &str) -> Result<(), NodeError> {
+        ureq::delete(self.api(path)).header("authorization", basic()).call()?;
+        Ok(())
+    }
+
+    fn put(&self, path: &str, body: serde_json::Value) -> Result<(), NodeError> {
+        ureq::put(self.api(path)).header("authorization", basic()).send_json(body)?;
+        Ok(())
+    }
+
+    fn api(&self, path: &str) -> String {
+        format!("{}/api/{path}", self.management_url())
+    }
+
+    /// Runs `rabbitmqctl`; what it printed. Takes about a second.
+    ///
+    /// # Errors
+    /// [`NodeError::Command`] with its output.
+    pub fn ctl(&self, arguments: &[&str]) -> Result<String, NodeError> {
+        let output = Command::new(format!("{SCRIPTS}/rabbitmqctl"))
+            .arg("--quiet")
+            .args(arguments)
+            .env_clear()
+            .envs(self.environment.iter().cloned())
+            .output()?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        if output.status.success() {
+            return Ok(text);
+        }
+        let command = format!("rabbitmqctl {}", arguments.join(" "));
+        let output = text + &String::from_utf8_lossy(&output.stderr);
+        Err(NodeError::Command { command, output })
+    }
+
+    /// Cuts every connection to a vhost.
+    ///
+    /// # Errors
+    /// As [`RabbitNode::ctl`].
+    pub fn close_all_connections(&self, vhost: &str) -> Result<(), NodeError> {
+        self.ctl(&["close_all_connections", "--vhost", vhost, "cut by a test"]).map(drop)
+    }
+
+    /// Ends the node as a power cut would.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn kill(&self) -> Result<(), NodeError> {
+        self.keeper.command(&format!("kill {}", self.name))?;
+        fs::remove_file(self.pid_path()).or_else(|error| match error.kind() {
+            io::ErrorKind::NotFound => Ok(()),
+            _ => Err(error.into()),
+        })
+    }
+
+    /// Ends the node in good order.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn stop(&self) -> Result<(), NodeError> {
+        self.keeper.command(&format!("stop {}", self.name))?;
+        Ok(())
+    }
+
+    /// Starts the node (again) and waits until it serves.
+    ///
+    /// # Errors
+    /// [`NodeError::Slow`] when it does not.
+    pub fn run(&self) -> Result<(), NodeError> {
+        self.keeper.command(&format!("start {}", self.name))?;
+        self.wait_until_it_serves()
+    }
+
+    /// Stops the node in good order and starts it again.
+    ///
+    /// # Errors
+    /// As [`RabbitNode::stop`] and [`RabbitNode::run`].
+    pub fn restart(&self) -> Result<(), NodeError> {
+        self.stop()?;
+        self.run()
+    }
+
+    fn pid_path(&self) -> PathBuf {
+        self.keeper.folder().join(format!("{}.pid", self.name))
+    }
+
+    /// The AMQP listener opens last, after the vhosts and the management API are up.
+    fn wait_until_it_serves(&self) -> Result<(), NodeError> {
+        let until = Instant::now() + START;
+        while TcpStream::connect(("127.0.0.1", self.port)).is_err() || self.get("overview").is_err()
+        {
+            if Instant::now() >= until {
+                return Err(NodeError::Slow { output: self.output() });
+            }
+            sleep(Duration::from_millis(50));
+        }
+        Ok(())
+    }
+
+    fn output(&self) -> String {
+        let path = self.keeper.folder().join(format!("{}.out", self.name));
+        let text = fs::read(path).unwrap_or_default();
+        let tail = text.len().saturating_sub(2_000);
+        String::from_utf8_lossy(&text[tail..]).into_owned()
+    }
+}
+
+/// Three nodes (or another number) that are one broker.
+#[derive(Debug)]
+pub struct Cluster {
+    /// The nodes.
+    pub nodes: Vec<RabbitNode>,
+}
+
+impl Cluster {
+    /// Starts `count` nodes and joins them.
+    ///
+    /// # Errors
+    /// As [`RabbitNode::start`].
+    pub fn start(count: usize, options: &Options) -> Result<Self, NodeError> {
+        let fleet = Fleet::start()?;
+        let nodes = (1..=count)
+            .map(|number| fleet.node(&format!("n{number}"), options))
+            .collect::<Result<Vec<_>, _>>()?;
+        for node in &nodes {
+            node.keeper.command(&format!("start {}", node.name))?;
+        }
+        for node in &nodes {
+            node.wait_until_it_serves()?;
+        }
+        let (first, others) = match nodes.split_first() {
+            Some((first, others)) => (first, others),
+            None => return Ok(Self { nodes }),
+        };
+        let first = format!("{}@localhost", first.name);
+        for node in others {
+            node.ctl(&["stop_app"])?;
+            node.ctl(&["reset"])?;
+            node.ctl(&["join_cluster", &first])?;
+            node.ctl(&["start_app"])?;
+            node.wait_until_it_serves()?;
+        }
+        Ok(Self { nodes })
+    }
+}
+
+/// What nodes of one cluster have in common: the keeper, the port mapper, the cookie.
+struct Fleet {
+    keeper: Arc<Keeper>,
+    mapper: u16,
+}
+
+impl Fleet {
+    fn start() -> Result<Self, NodeError> {
+        if !Path::new(SCRIPTS).join("rabbitmq-server").is_file() {
+            return Err(NodeError::Absent);
+        }
+        let keeper = Arc::new(Keeper::start("rigqueue-rabbit-")?);
+        let folder = keeper.folder();
+        let cookie = folder.join(".erlang.cookie");
+        fs::write(&cookie, folder.display().to_string().replace('/', "-"))?;
+        fs::set_permissions(&cookie, fs::Permissions::from_mode(0o400))?;
+        fs::write(folder.join("enabled_plugins"), "[rabbitmq_management].\n")?;
+        fs::write(folder.join("environment.conf"), "")?;
+        fs::write(folder.join("advanced.config"), "[].\n")?;
+        let mapper = free_port()?;
+        let port = mapper.to_string();
+        let path = [("PATH".to_owned(), "/usr/sbin:/usr/bin:/sbin:/bin".to_owned())];
+        keeper.plan("epmd", "/usr/bin/epmd", &["-port", &port, "-address", "127.0.0.1"], &path)?;
+        keeper.command("start epmd")?;
+        Ok(Self { keeper, mapper })
+    }
+
+    fn node(&self, name: &str, options: &Options) -> Result<RabbitNode, NodeError> {
+        let folder = self.keeper.folder();
+        let (port, management, distribution) = (free_port()?, free_port()?, free_port()?);
+        let config = folder.join(format!("{name}.conf"));
+        fs::write(&config, configuration(port, management, options))?;
+        let path = |part: &str| folder.join(part).display().to_string();
+        let machine = format!(
+            "+S {n}:{n} +sbwt none +sbwtdcpu none +sbwtdio none \
+             -kernel inet_dist_use_interface {{127,0,0,1}}",
+            n = options.schedulers
+        );
+        let environment: Vec<(String, String)> = [
+            ("PATH", "/usr/sbin:/usr/bin:/sbin:/bin".to_owned()),
+            ("LANG", "C.UTF-8".to_owned()),
+            ("HOME", folder.display().to_string()),
+            ("ERL_EPMD_PORT", self.mapper.to_string()),
+            ("ERL_EPMD_ADDRESS", "127.0.0.1".to_owned()),
+            ("RABBITMQ_NODENAME", format!("{name}@localhost")),
+            ("RABBITMQ_DIST_PORT", distribution.to_string()),
+            ("RABBITMQ_CONFIG_FILE", config.display().to_string()),
+            ("RABBITMQ_CONF_ENV_FILE", path("environment.conf")),
+            ("RABBITMQ_ADVANCED_CONFIG_FILE", path("advanced.config")),
+            ("RABBITMQ_ENABLED_PLUGINS_FILE", path("enabled_plugins")),
+            ("RABBITMQ_MNESIA_BASE", path("data")),
+            ("RABBITMQ_LOG_BASE", path("log")),
+            ("RABBITMQ_SCHEMA_DIR", path("schema")),
+            ("RABBITMQ_GENERATED_CONFIG_DIR", path("generated")),
+            ("RABBITMQ_PID_FILE", path(&format!("{name}.pid"))),
+            ("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", machine),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into();
+        self.keeper.plan(name, &format!("{SCRIPTS}/rabbitmq-server"), &[], &environment)?;
+        let keeper = Arc::clone(&self.keeper);
+        Ok(RabbitNode { keeper, name: name.to_owned(), port, management, environment })
+    }
+}
+
+fn configuration(port: u16, management: u16, options: &Options) -> String {
+    let mut text = format!(
+        "listeners.tcp.1 = 127.0.0.1:{port}\n\
+         management.tcp.ip = 127.0.0.1\n\
+         management.tcp.port = {management}\n\
+         management_agent.disable_metrics_collector = {}\n\
+         default_user = {USER}\n\
+         default_pass = {PASSWORD}\n\
+         default_user_tags.administrator = true\n\
+         disk_free_limit.absolute = 50MB\n\
+         raft.wal_max_size_bytes = 67108864\n\
+         log.file.level = info\n",
+        !options.statistics
+    );
+    if let Some(timeout) = options.consumer_timeout {
+        text.push_str(&format!("consumer_timeout = {}\n", timeout.as_millis()));
+    }
+    text
+}
+
+/// The administrator's credentials as HTTP wants them.
+fn basic() -> String {
+    format!("Basic {}", base64(format!("{USER}:{PASSWORD}").as_bytes()))
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for chunk in bytes.chunks(3) {
+        let at = |index: usize| u32::from(chunk.get(index).copied().unwrap_or(0));
+        let word = at(0) << 16 | at(1) << 8 | at(2);
+        for digit in 0..4 {
+            let six = (word >> (18 - 6 * digit)) & 63;
+            let shown = if digit <= chunk.len() { char::from(DIGITS[six as usize]) } else { '=' };
+            text.push(shown);
+        }
+    }
+    text
+}
