@@ -152,8 +152,8 @@ impl Service {
         while !(self.draining && self.jobs.is_empty()) {
             self.look();
             tokio::select! {
-                Some(take) = self.takes.join_next() => self.taken(take.map_err(fault)?)?,
-                Some(ended) = self.jobs.join_next() => self.ended(ended.map_err(fault)?),
+                Some(take) = self.takes.join_next() => self.taken(take.map_err(|error| fault(&error))?)?,
+                Some(ended) = self.jobs.join_next() => self.ended(ended.map_err(|error| fault(&error))?),
                 Some(count) = self.confirmed.recv() => self.confirm(count),
                 Some(event) = self.events.recv() => self.hear(event),
                 Some((seat, number, progress)) = self.news.recv() => {
@@ -366,7 +366,7 @@ impl Service {
         let mut until = std::pin::pin!(sleep(if hurried { LAST_WORDS } else { patience }));
         while !(self.jobs.is_empty() && self.unconfirmed.is_empty()) {
             tokio::select! {
-                Some(ended) = self.jobs.join_next() => self.ended(ended.map_err(fault)?),
+                Some(ended) = self.jobs.join_next() => self.ended(ended.map_err(|error| fault(&error))?),
                 Some(count) = self.confirmed.recv() => self.confirm(count),
                 _ = signals.next() => {
                     hurried = true;
@@ -424,6 +424,7 @@ fn log(outcome: &Outcome) {
     }
 }
 
-fn fault(error: JoinError) -> WorkerError {
+/// A task of ours that panicked.
+fn fault(error: &JoinError) -> WorkerError {
     WorkerError::Internal(error.to_string())
 }

@@ -257,7 +257,7 @@ impl Drop for Worker {
             self.child.wait().unwrap();
         }
         if std::thread::panicking() {
-            eprintln!("--- the worker's log:\n{}", self.log());
+            print!("--- the worker's log:\n{}", self.log());
         }
     }
 }

@@ -9,7 +9,9 @@ use shared::{
 
 use crate::harness::{Rig, job, queue};
 
-const SETTINGS: &str = "[worker]\nslots = 1\ngrace = \"300ms\"\nstall_timeout = \"400ms\"\n[planner]\ntarget_seconds = 7.5\n";
+const SETTINGS: &str = "[worker]\nslots = 1\ngrace = \"300ms\"\n[planner]\ntarget_seconds = 7.5\n";
+/// For runners that are ended because they say nothing.
+const IMPATIENT: &str = "[worker]\nslots = 1\ngrace = \"300ms\"\nstall_timeout = \"1s\"\n";
 
 /// What comes of one job under a runner that behaves so, and that nothing of it is left.
 async fn outcome_of(behaviour: &str, settings: &str) -> Outcome {
