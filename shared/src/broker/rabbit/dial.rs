@@ -48,7 +48,8 @@ pub(super) async fn dial(
 ) -> Result<Connection, BrokerError> {
     let most =
         address.uri.query.connection_timeout.map_or(CONNECTION_TIMEOUT, Duration::from_millis);
-    let wait = until.map_or(most, |until| most.min(until.saturating_duration_since(Instant::now())));
+    let wait =
+        until.map_or(most, |until| most.min(until.saturating_duration_since(Instant::now())));
     let progress = Arc::new(Mutex::new(Progress { stage: Stage::Resolving, socket: None }));
     let seen = Arc::clone(&progress);
     let at = move |stage| lock(&seen).stage = stage;
