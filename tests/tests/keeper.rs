@@ -1,7 +1,5 @@
 //! The keeper leaves nothing behind when whoever started it is gone.
 
-#![expect(clippy::unwrap_used, reason = "these are tests")]
-
 use std::{
     fs,
     io::{BufRead, BufReader, Write},

@@ -23,8 +23,8 @@ use std::{
 };
 
 use rustix::process::{
-    Pid, Signal, WaitOptions, getpid, kill_process, kill_process_group, set_child_subreaper,
-    waitpgid, waitpid,
+    Pid, Signal, WaitOptions, getpid, kill_process, kill_process_group, set_child_subreaper, wait,
+    waitpgid,
 };
 
 const GRACE: Duration = Duration::from_secs(30);
@@ -144,7 +144,7 @@ fn sweep() {
             // It may have ended by itself meanwhile.
             kill_process(pid, Signal::KILL).ok();
         }
-        while let Ok(Some(_)) = waitpid(None, WaitOptions::empty()) {}
+        while let Ok(Some(_)) = wait(WaitOptions::empty()) {}
     }
 }
 
