@@ -1,5 +1,7 @@
 //! The broker on a real, private RabbitMQ. Skipped, with a message, where it is not installed.
 
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "these are tests")]
+
 use std::{
     collections::BTreeSet,
     sync::{Arc, Mutex},
@@ -10,7 +12,7 @@ use shared::{
     broker::{Broker, BrokerError, Delivery, Identity, Patience, RabbitBroker, Topology},
     wire::Message,
 };
-use tests::rabbitmq::{NodeError, Options, PASSWORD, RabbitNode, USER};
+use tests::rabbitmq::{Cluster, NodeError, Options, PASSWORD, RabbitNode, USER};
 use tokio::time::timeout;
 
 const QUEUE: &str = "jobs.seed.cpu";
@@ -326,7 +328,7 @@ async fn four_tasks_take_ten_thousand_pipelined_jobs_exactly_once() {
         soon("the end of the queue", taker).await.unwrap();
     }
     println!("{count} taken and acknowledged by 4 tasks in {:?}", started.elapsed());
-    let seen = seen.lock().unwrap();
+    let seen = std::mem::take(&mut *seen.lock().unwrap());
     assert_eq!(seen.len(), count);
     assert_eq!(seen.iter().collect::<BTreeSet<_>>().len(), count);
     broker.close().await;
@@ -553,4 +555,58 @@ async fn a_resource_alarm_holds_publishes_up_and_nothing_else() {
     soon("the publish", publisher).await.unwrap().unwrap();
     broker.close().await;
     command.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_overdue_delivery_comes_back_without_its_neighbours() {
+    let Some(node) = own_node() else { return };
+    // RabbitMQ looks once a minute for deliveries that are overdue, unless told otherwise.
+    let set = "application:set_env(rabbit, consumer_timeout, 6000), \
+               application:set_env(rabbit, channel_tick_interval, 500).";
+    node.ctl(&["eval", set]).unwrap();
+    let url = node.url("/");
+    apply(&url).await;
+    let broker = service(&url).await;
+    let other = service(&url).await;
+    broker.publish(QUEUE, message(1)).await.unwrap();
+    let overdue = broker.take(QUEUE).await.unwrap().unwrap();
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    broker.publish(QUEUE, message(2)).await.unwrap();
+    let neighbour = broker.take(QUEUE).await.unwrap().unwrap();
+    let back = take(&*other, QUEUE).await;
+    assert_eq!((number(&back), back.redelivered), (1, true));
+    other.ack(vec![back.tag]).await.unwrap();
+    broker.ack(vec![overdue.tag, neighbour.tag]).await.unwrap();
+    broker.close().await;
+    assert_eq!(other.take(QUEUE).await.unwrap().map(|delivery| number(&delivery)), None);
+    assert_eq!(other.depth(QUEUE).await.unwrap(), Some(0));
+    other.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_of_three_goes_on_when_one_is_killed() {
+    let cluster = match Cluster::start(3, &Options { schedulers: 1, ..Options::default() }) {
+        Ok(cluster) => cluster,
+        Err(error @ NodeError::Absent) => {
+            println!("skipped: {error}");
+            return;
+        }
+        Err(error) => panic!("{error}"),
+    };
+    let url = cluster.nodes[0].url("/");
+    apply(&url).await;
+    let broker = service(&url).await;
+    for n in 0..20 {
+        broker.publish(QUEUE, message(n)).await.unwrap();
+        if n == 10 {
+            cluster.nodes[2].kill().unwrap();
+        }
+    }
+    let mut seen = BTreeSet::new();
+    while seen.len() < 20 {
+        let delivery = take(&*broker, QUEUE).await;
+        seen.insert(number(&delivery));
+        broker.ack(vec![delivery.tag]).await.unwrap();
+    }
+    broker.close().await;
 }

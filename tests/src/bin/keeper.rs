@@ -9,7 +9,7 @@
 //! - `stop NAME`: SIGTERM to the process in `FOLDER/NAME.pid` (or to its own), SIGKILL after 30 s
 //!
 //! At the end of its input, which comes when the test's process is gone, it kills every group it
-//! started, last first, and removes the folder.
+//! started, last first, then whatever left those groups, and removes the folder.
 
 use std::{
     collections::BTreeMap,
@@ -23,7 +23,7 @@ use std::{
 };
 
 use rustix::process::{
-    Pid, Signal, WaitOptions, getpid, kill_process, kill_process_group, set_child_subreaper,
+    Pid, Signal, WaitOptions, getpid, kill_process, kill_process_group, set_child_subreaper, wait,
     waitpgid,
 };
 
@@ -115,6 +115,7 @@ impl Kept {
             // Its end is all that is wanted here; there is nobody left to tell.
             kill(child).ok();
         }
+        sweep();
         fs::remove_dir_all(&self.folder).ok();
     }
 }
@@ -130,6 +131,21 @@ fn kill(mut child: Child) -> io::Result<String> {
     let status = child.wait()?;
     while let Ok(Some(_)) = waitpgid(group, WaitOptions::empty()) {}
     Ok(status.to_string())
+}
+
+/// Ends whoever left its group (a daemon, such as a port mapper that a node started) and was thus
+/// handed to this process, the subreaper.
+fn sweep() {
+    let children = format!("/proc/self/task/{}/children", getpid());
+    while let Ok(list) = fs::read_to_string(&children)
+        && !list.trim().is_empty()
+    {
+        for pid in list.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)) {
+            // It may have ended by itself meanwhile.
+            kill_process(pid, Signal::KILL).ok();
+        }
+        while let Ok(Some(_)) = wait(WaitOptions::empty()) {}
+    }
 }
 
 struct Plan {

@@ -8,6 +8,9 @@ use super::super::BrokerError;
 
 /// Seconds between heartbeats unless the URL says otherwise: RabbitMQ advises 5 to 20.
 const HEARTBEAT_SECONDS: u16 = 20;
+/// Bytes a frame unless the URL says otherwise. lapin keeps two buffers of 32 frames for each
+/// connection; RabbitMQ's own 128 KiB would make that 16 MiB for a worker that does nothing.
+const FRAME_MAX: u32 = 32 * 1024;
 
 /// A broker's URL, taken apart.
 #[derive(Clone)]
@@ -34,6 +37,7 @@ impl Address {
             return Err(fault("it has no host".to_owned()));
         }
         uri.query.heartbeat.get_or_insert(HEARTBEAT_SECONDS);
+        uri.query.frame_max.get_or_insert(FRAME_MAX);
         Ok(Self { uri, shown: without_password(url) })
     }
 

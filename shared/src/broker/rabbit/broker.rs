@@ -59,7 +59,7 @@ impl Broker for RabbitBroker {
         let confirmed = AtomicUsize::new(0);
         let (messages, confirmed) = (&messages, &confirmed);
         self.link
-            .attempt(move |session| async move {
+            .attempt_counting(confirmed, move |session| async move {
                 outgoing::publish(&session, messages, confirmed).await
             })
             .await

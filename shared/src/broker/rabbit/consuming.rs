@@ -18,6 +18,12 @@ pub(super) struct ConsumerChannel {
 }
 
 impl ConsumerChannel {
+    /// Notes deliveries that are to be acknowledged.
+    pub(super) fn owe(&self, deliveries: &[Delivery]) {
+        let tags = deliveries.iter().map(|delivery| delivery.delivery_tag);
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).extend(tags);
+    }
+
     /// Acknowledges deliveries by their tags; tags that are not open (any more) are passed over,
     /// since the broker closes a channel that acknowledges twice.
     pub(super) async fn ack(&self, tags: &[u64]) -> lapin::Result<()> {
@@ -77,8 +83,6 @@ impl Consuming {
             return None;
         }
         self.fruitful = true;
-        let tags = deliveries.iter().map(|delivery| delivery.delivery_tag);
-        self.channel.open.lock().unwrap_or_else(PoisonError::into_inner).extend(tags);
         Some(deliveries)
     }
 }

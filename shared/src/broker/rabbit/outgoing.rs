@@ -5,9 +5,11 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
+use futures_util::future::poll_immediate;
 use lapin::{Channel, Confirmation, PublisherConfirm, options::BasicPublishOptions};
 
 use super::{
+    super::BrokerError,
     properties::{short, write},
     session::Session,
     trouble::Trouble,
@@ -19,6 +21,8 @@ use crate::{
 
 /// Messages on their way whose confirms have not come.
 const WINDOW: usize = 1024;
+/// Bytes of them: a window of large messages is shorter.
+const WINDOW_BYTES: usize = 16 * 1024 * 1024;
 
 /// Publishes `messages` from the `confirmed`th on and counts up as the broker confirms them, in
 /// order. The channel is closed with whatever is open when this fails or is dropped.
@@ -27,42 +31,54 @@ pub(super) async fn publish(
     messages: &[(String, Message)],
     confirmed: &AtomicUsize,
 ) -> Result<(), Trouble> {
-    let mut next = confirmed.load(Ordering::Relaxed);
-    let Some((queue, _)) = messages.get(next) else { return Ok(()) };
+    let mut rest = messages[confirmed.load(Ordering::Relaxed)..].iter();
+    let Some((queue, _)) = rest.as_slice().first() else { return Ok(()) };
     let lease = session.confirms(queue).await?;
     let mut open = VecDeque::new();
+    let mut bytes = 0;
     loop {
         while open.len() < WINDOW
-            && let Some((queue, message)) = messages.get(next)
+            && bytes < WINDOW_BYTES
+            && let Some((queue, message)) = rest.next()
         {
-            let confirm = send(lease.channel(), session, queue, message).await?;
-            open.push_back((queue.as_str(), confirm));
-            next += 1;
+            // lapin queues the frames at the first poll and is done when they are written. To wait
+            // for each write would cost a wake-up of its thread a message.
+            let mut sending = Box::pin(send(lease.channel(), session, queue, message));
+            let sent = poll_immediate(&mut sending).await.transpose()?;
+            bytes += message.body.len();
+            open.push_back((queue.as_str(), message.body.len(), sent.ok_or(sending)));
         }
-        let Some((queue, confirm)) = open.pop_front() else { break };
-        match confirm.await.map_err(|error| session.trouble(&error, queue))? {
-            Confirmation::Ack(None) => {
-                confirmed.fetch_add(1, Ordering::Relaxed);
-            }
-            // Confirms that come in one frame are told apart in no particular order, so the
-            // returned message itself says which queue is missing.
-            Confirmation::Ack(Some(returned)) | Confirmation::Nack(Some(returned)) => {
-                let queue = returned.routing_key.as_str();
-                return Err(Trouble::Final(session.address.no_queue(queue)));
-            }
-            Confirmation::Nack(None) => {
-                return Err(Trouble::Lost(format!(
-                    "the broker did not accept a message for '{queue}': the queue is full or has \
-                     lost the majority of its nodes"
-                )));
-            }
-            Confirmation::NotRequested => {
-                return Err(Trouble::Lost("a channel without confirms".to_owned()));
-            }
-        }
+        let Some((queue, size, sent)) = open.pop_front() else { break };
+        let confirm = match sent {
+            Ok(confirm) => confirm,
+            Err(sending) => sending.await?,
+        };
+        let answer = confirm.await.map_err(|error| session.trouble(&error, queue))?;
+        accepted(answer, session, queue)?;
+        confirmed.fetch_add(1, Ordering::Relaxed);
+        bytes -= size;
     }
+    drop(open);
     lease.done();
     Ok(())
+}
+
+fn accepted(answer: Confirmation, session: &Session, queue: &str) -> Result<(), Trouble> {
+    match answer {
+        Confirmation::Ack(None) => Ok(()),
+        // Confirms that come in one frame are told apart in no particular order, so the returned
+        // message itself says which queue is missing.
+        Confirmation::Ack(Some(returned)) | Confirmation::Nack(Some(returned)) => {
+            Err(Trouble::Final(session.address.no_queue(returned.routing_key.as_str())))
+        }
+        Confirmation::Nack(None) => Err(Trouble::Lost(format!(
+            "the broker did not accept a message for '{queue}': the queue is full or has lost the \
+             majority of its nodes"
+        ))),
+        Confirmation::NotRequested => {
+            Err(Trouble::Final(BrokerError::Internal("a channel without confirms".to_owned())))
+        }
+    }
 }
 
 async fn send(

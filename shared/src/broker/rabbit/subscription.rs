@@ -71,6 +71,7 @@ impl Subscription for QueueSubscription {
             let consuming = self.resume().await?;
             if let Some(deliveries) = consuming.next(&link, most).await {
                 let (session, channel) = (consuming.session, Arc::clone(&consuming.channel));
+                channel.owe(&deliveries);
                 self.waits.reset();
                 let queue = &self.queue;
                 let deliver = |delivery: lapin::message::Delivery| Delivery {

@@ -1,7 +1,15 @@
 //! The session's supervisor: notices when it is lost, builds the next one with capped, jittered
 //! back-off for as long as the broker value lives, and numbers each.
 
-use std::{future::Future, pin::pin, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use futures_util::{Stream, StreamExt, stream::select};
 use lapin::Event;
@@ -100,27 +108,36 @@ impl Link {
         F: Fn(Arc<Session>) -> R,
         R: Future<Output = Result<T, Trouble>>,
     {
+        self.attempt_counting(&AtomicUsize::new(0), call).await
+    }
+
+    /// As [`Link::attempt`], for a call that may take longer than patience as long as it counts up.
+    pub(super) async fn attempt_counting<T, F, R>(
+        &self,
+        count: &AtomicUsize,
+        call: F,
+    ) -> Result<T, BrokerError>
+    where
+        F: Fn(Arc<Session>) -> R,
+        R: Future<Output = Result<T, Trouble>>,
+    {
         let mut waits = waits();
         let mut deadline = None;
         loop {
+            let before = count.load(Ordering::Relaxed);
             let session = self.session(&mut deadline).await?;
             let generation = session.generation;
-            let result = match self.patience {
-                Patience::Forever => call(session).await,
-                Patience::For(most) => timeout(most, call(session)).await.unwrap_or_else(|_| {
-                    Err(Trouble::Final(self.address.unreachable(format!(
-                        "it did not answer within {most:?}; it may have raised a resource alarm \
-                         (rabbitmq-diagnostics alarms) or lost the majority of its nodes"
-                    ))))
-                }),
-            };
-            let why = match result {
+            let why = match self.answered(count, call(session)).await {
                 Ok(value) => return Ok(value),
                 Err(Trouble::Final(error)) => return Err(error),
                 Err(Trouble::Lost(why)) => why,
             };
             tracing::debug!(%why, "a call is tried again");
             self.signals.look.notify_one();
+            if count.load(Ordering::Relaxed) > before {
+                deadline = None;
+                waits.reset();
+            }
             let until = self.deadline(&mut deadline);
             if until.is_some_and(|until| Instant::now() >= until) {
                 return Err(self.address.unreachable(why));
@@ -128,6 +145,33 @@ impl Link {
             // Either the session ends, and the next try waits for another, or it was the channel
             // alone.
             timeout(waits.next_wait(), self.ended(generation)).await.ok();
+        }
+    }
+
+    /// Waits for a call, as long as patience lasts or it counts up.
+    async fn answered<T>(
+        &self,
+        count: &AtomicUsize,
+        call: impl Future<Output = Result<T, Trouble>>,
+    ) -> Result<T, Trouble> {
+        let most = match self.patience {
+            Patience::Forever => return call.await,
+            Patience::For(most) => most,
+        };
+        let mut call = pin!(call);
+        let mut seen = count.load(Ordering::Relaxed);
+        loop {
+            if let Ok(result) = timeout(most, &mut call).await {
+                return result;
+            }
+            let now = count.load(Ordering::Relaxed);
+            if now == seen {
+                return Err(Trouble::Final(self.address.unreachable(format!(
+                    "it did not answer within {most:?}; it may have raised a resource alarm \
+                     (rabbitmq-diagnostics alarms) or lost the majority of its nodes"
+                ))));
+            }
+            seen = now;
         }
     }
 

@@ -139,7 +139,7 @@ impl Topology {
     /// # Errors
     /// As [`Topology::apply`].
     pub async fn declare_ledger(&self, uuid: &str) -> Result<(), BrokerError> {
-        let mark = ledger_mark(uuid);
+        let mark = ledger_mark(uuid)?;
         match self.declare(&mark, false).await? {
             Found::Fine => Ok(()),
             Found::Missing => Err(self.address.no_queue(mark.name())),
@@ -152,7 +152,7 @@ impl Topology {
     /// # Errors
     /// As [`Topology::apply`].
     pub async fn has_ledger(&self, uuid: &str) -> Result<bool, BrokerError> {
-        Ok(matches!(self.declare(&ledger_mark(uuid), true).await?, Found::Fine))
+        Ok(matches!(self.declare(&ledger_mark(uuid)?, true).await?, Found::Fine))
     }
 
     /// Hangs up. Errors don't matter any more.
@@ -202,7 +202,7 @@ impl Part {
     }
 
     async fn declare(&self, channel: &Channel, passive: bool) -> lapin::Result<()> {
-        // Every name here is ours and short, but for a ledger's uuid, which is checked.
+        // Every name here is ours and short; a ledger's was checked.
         match self {
             Self::Exchange(name, kind) => {
                 let options =
@@ -227,12 +227,9 @@ impl Part {
     }
 }
 
-fn ledger_mark(uuid: &str) -> Part {
-    let name = format!("{LEDGER_EXCHANGE_PREFIX}{uuid}");
-    // A mark that can't be a name can't be there either; it is cut rather than refused.
-    let name =
-        short(&name).map_or_else(|_| name.chars().take(60).collect(), |name| name.to_string());
-    Part::Exchange(name, ExchangeKind::Direct)
+fn ledger_mark(uuid: &str) -> Result<Part, BrokerError> {
+    let name = short(&format!("{LEDGER_EXCHANGE_PREFIX}{uuid}"))?;
+    Ok(Part::Exchange(name.to_string(), ExchangeKind::Direct))
 }
 
 /// Everything there is, each after what it needs.
