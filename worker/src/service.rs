@@ -203,10 +203,7 @@ impl Service {
         match answer {
             Ok(Some(delivery)) => {
                 self.looks.found(&look);
-                // While draining it stays as it is: it comes back when the session ends.
-                if !self.draining {
-                    self.place(delivery, look.arch)?;
-                }
+                self.place(delivery, look.arch)?;
             }
             Ok(None) => self.looks.empty(&look),
             Err(error) => {
@@ -321,7 +318,9 @@ impl Service {
     fn drain(&mut self) {
         tracing::info!(jobs = self.jobs.len(), "draining: no new jobs, runners finish short");
         self.draining = true;
-        self.takes.abort_all();
+        // Looks may have no answer for as long as the broker is away; what one would still find
+        // comes back when the session ends.
+        self.takes = JoinSet::new();
         self.orders.finish.cancel();
         self.beat();
     }

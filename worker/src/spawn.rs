@@ -17,6 +17,7 @@ use std::{
 };
 
 use rustix::fs::{MemfdFlags, memfd_create};
+use shared::settings::ENV_BROKER;
 use tokio::sync::oneshot;
 
 use crate::child;
@@ -77,6 +78,8 @@ impl Spawner {
 fn start(start: Start) -> io::Result<Child> {
     Command::new(start.program)
         .args(start.args)
+        // A job has no business with the broker, nor with its password.
+        .env_remove(ENV_BROKER)
         .envs(start.env.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::from(in_memory(&start.input)?))
         .stdout(Stdio::piped())

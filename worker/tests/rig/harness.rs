@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     env, fs,
-    io::Read,
+    io::{Read, Write},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::Arc,
@@ -257,7 +257,8 @@ impl Drop for Worker {
             self.child.wait().unwrap();
         }
         if std::thread::panicking() {
-            print!("--- the worker's log:\n{}", self.log());
+            // Straight to stderr: the test is failing already.
+            std::io::stderr().write_all(self.log().as_bytes()).ok();
         }
     }
 }

@@ -1,0 +1,112 @@
+//! A broker that goes away in the middle of a look, as a patient session sees it: the answer does
+//! not come. In a process of its own, since it signals itself.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "rig/harness.rs"]
+#[expect(dead_code, reason = "the other tests use all of it")]
+mod harness;
+
+use std::{future::pending, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use harness::{Rig, fake_runner, job};
+use rustix::process::{Signal, getpid, kill_process};
+use shared::{
+    broker::{Broker, BrokerError, Delivery, Listener, Subscription, Tag},
+    job::Arch,
+    outcome::{Device, Verdict},
+    wire::Message,
+};
+use tokio::sync::Notify;
+use worker::{
+    job::Bench,
+    service::Service,
+    signals::{Asked, Signals},
+    slots::Slot,
+    spawn::Spawner,
+};
+
+/// A look that finds nothing is never answered.
+#[derive(Debug)]
+struct Away {
+    inner: Arc<dyn Broker>,
+    unanswered: Arc<Notify>,
+}
+
+#[async_trait]
+impl Broker for Away {
+    async fn publish_all(&self, messages: Vec<(String, Message)>) -> Result<(), BrokerError> {
+        self.inner.publish_all(messages).await
+    }
+
+    async fn take(&self, queue: &str) -> Result<Option<Delivery>, BrokerError> {
+        if queue != harness::queue() {
+            return Ok(None);
+        }
+        if let Some(delivery) = self.inner.take(queue).await? {
+            return Ok(Some(delivery));
+        }
+        self.unanswered.notify_one();
+        pending().await
+    }
+
+    async fn subscribe(&self, _: &str, _: u16) -> Result<Box<dyn Subscription>, BrokerError> {
+        pending().await
+    }
+
+    async fn ack(&self, tags: Vec<Tag>) -> Result<(), BrokerError> {
+        self.inner.ack(tags).await
+    }
+
+    async fn broadcast(&self, _: Message) -> Result<(), BrokerError> {
+        pending().await
+    }
+
+    async fn listen(&self) -> Result<Box<dyn Listener>, BrokerError> {
+        self.inner.listen().await
+    }
+
+    async fn depth(&self, _: &str) -> Result<Option<u64>, BrokerError> {
+        pending().await
+    }
+
+    async fn close(&self) {
+        pending::<()>().await;
+    }
+}
+
+#[tokio::test]
+async fn a_busy_worker_drains_while_a_look_has_no_answer() {
+    let rig = Rig::new().await;
+    let mut signals = Signals::new().unwrap();
+    let unanswered = Arc::new(Notify::new());
+    let broker = Away { inner: Arc::clone(&rig.broker), unanswered: Arc::clone(&unanswered) };
+    let pids = rig.folder.path().join("pids").display().to_string();
+    let env: Arc<[(String, String)]> =
+        Arc::new([("FAKE_RUNNER".to_owned(), "short".to_owned()), ("FAKE_PIDS".to_owned(), pids)]);
+    let slot = |name: &str| {
+        let device = Device { name: name.to_owned(), model: "none".to_owned(), threads: 1 };
+        Arc::new(Slot { arch: Arch::Cpu, device, runner: fake_runner(), env: Arc::clone(&env) })
+    };
+    let bench = Bench {
+        node: "node".to_owned(),
+        instance: "instance".to_owned(),
+        spawner: Spawner::new().unwrap(),
+        stall: Duration::from_secs(60),
+        grace: Duration::from_secs(45),
+        target_seconds: 30.0,
+    };
+    rig.publish(&job("job-1", 0, 999)).await;
+    let slots = vec![slot("cpu0"), slot("cpu1")];
+    let service = Service::start(Arc::new(broker), Arc::new(bench), slots, true).await.unwrap();
+    let running =
+        tokio::spawn(async move { service.run(&mut signals, Duration::from_secs(60)).await });
+    rig.started(1).await;
+    unanswered.notified().await;
+    kill_process(getpid(), Signal::TERM).unwrap();
+    let ended = tokio::time::timeout(harness::PATIENCE, running).await.unwrap().unwrap();
+    assert_eq!(ended.unwrap(), Asked::Terminate);
+    // Done short, or returned when TERM came before the runner listened for it.
+    let verdict = rig.outcome().await.verdict;
+    assert!(!matches!(verdict, Verdict::Failed { .. }), "{verdict:?}");
+}
