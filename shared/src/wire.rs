@@ -5,8 +5,6 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Serialize, de::DeserializeOwned};
-
 use crate::{
     job::{Job, Task},
     messages::{Bell, FleetState, Heartbeat, RunOpened, RunPart},
@@ -38,16 +36,42 @@ pub struct Message {
 }
 
 /// A type that travels as a message.
-pub trait Wire: Serialize + DeserializeOwned {
+pub trait Wire: Sized {
     /// The message's name.
     const TYPE: &'static str;
     /// The version this build writes, and the newest it reads.
     const SCHEMA: u32;
 
+    /// Its MessagePack map.
+    ///
+    /// # Errors
+    /// What MessagePack says; our own types never fail.
+    fn to_body(&self) -> Result<Vec<u8>, rmp_serde::encode::Error>;
+
+    /// Reads its MessagePack map.
+    ///
+    /// # Errors
+    /// What MessagePack says of malformed bytes.
+    fn from_body(body: &[u8]) -> Result<Self, rmp_serde::decode::Error>;
+
     /// What people should see without decoding.
     fn headers(&self) -> Headers {
         Headers::new()
     }
+}
+
+/// The MessagePack side of [`Wire`], compiled here once and not again in every crate that sends
+/// or reads a message.
+macro_rules! in_message_pack {
+    () => {
+        fn to_body(&self) -> Result<Vec<u8>, rmp_serde::encode::Error> {
+            rmp_serde::to_vec_named(self)
+        }
+
+        fn from_body(body: &[u8]) -> Result<Self, rmp_serde::decode::Error> {
+            rmp_serde::from_slice(body)
+        }
+    };
 }
 
 /// A message that can't be written or read.
@@ -111,8 +135,8 @@ pub enum WireError {
 /// # Errors
 /// [`WireError::TooLarge`] past [`MAX_MESSAGE`].
 pub fn encode<T: Wire>(value: &T) -> Result<Message, WireError> {
-    let body = rmp_serde::to_vec_named(value)
-        .map_err(|source| WireError::Unencodable { kind: T::TYPE, source })?;
+    let body =
+        value.to_body().map_err(|source| WireError::Unencodable { kind: T::TYPE, source })?;
     if body.len() > MAX_MESSAGE {
         return Err(WireError::TooLarge { kind: T::TYPE.to_owned(), size: body.len() });
     }
@@ -142,7 +166,7 @@ pub fn decode<T: Wire>(message: &Message) -> Result<T, WireError> {
         Some(found) if found > T::SCHEMA => {
             Err(WireError::Newer { kind: T::TYPE, found, known: T::SCHEMA })
         }
-        Some(_) => rmp_serde::from_slice(&message.body)
+        Some(_) => T::from_body(&message.body)
             .map_err(|source| WireError::Malformed { kind: T::TYPE, source }),
     }
 }
@@ -159,6 +183,7 @@ fn headers<const N: usize>(pairs: [(&str, String); N]) -> Headers {
 impl Wire for Job {
     const TYPE: &'static str = "Job";
     const SCHEMA: u32 = 1;
+    in_message_pack!();
 
     fn headers(&self) -> Headers {
         let Task::Sieve { sieve, seeds, .. } = &self.task;
@@ -175,6 +200,7 @@ impl Wire for Job {
 impl Wire for Outcome {
     const TYPE: &'static str = "Outcome";
     const SCHEMA: u32 = 1;
+    in_message_pack!();
 
     fn headers(&self) -> Headers {
         let mut headers = headers([
@@ -202,6 +228,7 @@ impl Wire for Outcome {
 impl Wire for RunOpened {
     const TYPE: &'static str = "RunOpened";
     const SCHEMA: u32 = 1;
+    in_message_pack!();
 
     fn headers(&self) -> Headers {
         headers([
@@ -215,6 +242,7 @@ impl Wire for RunOpened {
 impl Wire for RunPart {
     const TYPE: &'static str = "RunPart";
     const SCHEMA: u32 = 1;
+    in_message_pack!();
 
     fn headers(&self) -> Headers {
         headers([("run", self.run.clone()), ("kind", format!("part {}", self.part))])
@@ -224,11 +252,13 @@ impl Wire for RunPart {
 impl Wire for Bell {
     const TYPE: &'static str = "Bell";
     const SCHEMA: u32 = 1;
+    in_message_pack!();
 }
 
 impl Wire for Heartbeat {
     const TYPE: &'static str = "Heartbeat";
     const SCHEMA: u32 = 1;
+    in_message_pack!();
 
     fn headers(&self) -> Headers {
         headers([("node", self.node.clone())])
@@ -238,4 +268,5 @@ impl Wire for Heartbeat {
 impl Wire for FleetState {
     const TYPE: &'static str = "FleetState";
     const SCHEMA: u32 = 1;
+    in_message_pack!();
 }

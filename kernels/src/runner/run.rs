@@ -10,7 +10,7 @@ use shared::{
     exit_codes,
     job::{Job, Task},
     runner::{EXIT_REJECTED, Frame, FrameError, write_frame},
-    wire::MAX_MESSAGE,
+    wire::{MAX_MESSAGE, Wire as _},
 };
 
 use super::{
@@ -120,7 +120,7 @@ fn read_job(input: impl Read) -> Result<Result<Job, String>, RunError> {
     if bytes.len() > MAX_MESSAGE {
         return Ok(Err(format!("the job is longer than {MAX_MESSAGE} bytes")));
     }
-    let job: Result<Job, _> = rmp_serde::from_slice(&bytes);
+    let job = Job::from_body(&bytes);
     Ok(match job {
         Err(error) => Err(format!("its {} bytes can't be decoded as a job: {error}", bytes.len())),
         Ok(job) => match job.validate() {

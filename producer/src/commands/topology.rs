@@ -1,7 +1,7 @@
 //! `producer topology apply|check`: the broker's exchanges and queues.
 
 use serde::Serialize;
-use shared::broker::{Patience, Topology, TopologyReport};
+use shared::broker::{Patience, TopologyReport, apply_topology, check_topology};
 
 use crate::{context::Context, failure::Failure, output};
 
@@ -46,13 +46,11 @@ pub(crate) async fn topology(context: &Context, action: TopologyAction) -> Resul
         output::say("the embedded broker makes its queues on first use: nothing to apply or check");
         return if json { output::json(&Report::default()) } else { Ok(()) };
     }
-    let topology = Topology::connect(url, Patience::COMMAND).await?;
     let found = match action {
-        TopologyAction::Apply { .. } => topology.apply().await,
-        TopologyAction::Check { .. } => topology.check().await,
+        TopologyAction::Apply { .. } => apply_topology(url, Patience::COMMAND).await?,
+        TopologyAction::Check { .. } => check_topology(url, Patience::COMMAND).await?,
     };
-    topology.close().await;
-    let TopologyReport { present, created, missing, conflicting } = found?;
+    let TopologyReport { present, created, missing, conflicting } = found;
     let conflicting = conflicting.into_iter().map(|(name, why)| Conflict { name, why }).collect();
     let report = Report { present, created, missing, conflicting };
     if json {

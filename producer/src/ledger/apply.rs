@@ -258,8 +258,7 @@ fn follow_up(
     outcome: &Outcome,
     now: f64,
 ) -> Result<(), LedgerError> {
-    let job: Option<Job> =
-        outcome.echo.as_deref().and_then(|bytes| rmp_serde::from_slice(bytes).ok());
+    let job: Option<Job> = outcome.echo.as_deref().and_then(|bytes| Job::from_body(bytes).ok());
     match &outcome.verdict {
         Verdict::Done(result) => {
             let revived = db

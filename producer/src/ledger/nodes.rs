@@ -1,7 +1,7 @@
 //! Nodes: who was heard lately, with what slots, holding which jobs.
 
 use rusqlite::params;
-use shared::messages::Heartbeat;
+use shared::{messages::Heartbeat, wire::Wire as _};
 
 use super::open::{Ledger, LedgerError};
 
@@ -30,8 +30,8 @@ impl Ledger {
         let tx = self.db.transaction()?;
         tx.prepare_cached("DELETE FROM nodes WHERE heard_at < ?1")?.execute([now - FORGET])?;
         for heartbeat in heartbeats {
-            let bytes = rmp_serde::to_vec_named(heartbeat)
-                .map_err(|error| LedgerError::Corrupt(error.to_string()))?;
+            let bytes =
+                heartbeat.to_body().map_err(|error| LedgerError::Corrupt(error.to_string()))?;
             tx.prepare_cached(
                 "INSERT INTO nodes (node, instance, heartbeat, heard_at) VALUES (?1, ?2, ?3, ?4)
                  ON CONFLICT (node, instance) DO UPDATE SET heartbeat = ?3, heard_at = ?4",
@@ -52,7 +52,7 @@ impl Ledger {
             )?
             .query_and_then([since], |row| {
                 let bytes: Vec<u8> = row.get(0)?;
-                let heartbeat = rmp_serde::from_slice(&bytes)
+                let heartbeat = Heartbeat::from_body(&bytes)
                     .map_err(|error| LedgerError::Corrupt(format!("a heartbeat: {error}")))?;
                 Ok(NodeSeen { heartbeat, heard_at: row.get(1)? })
             })?

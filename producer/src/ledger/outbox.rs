@@ -1,7 +1,7 @@
 //! The outbox: jobs that the ledger wants published, written in the transaction that decided so.
 
 use rusqlite::{Connection, params};
-use shared::{job::Job, topology};
+use shared::{job::Job, topology, wire::Wire as _};
 
 use super::open::{Ledger, LedgerError};
 
@@ -19,8 +19,7 @@ pub struct Due {
 /// Writes a job to be published at `due_at`.
 pub(super) fn post(db: &Connection, run: i64, job: &Job, due_at: f64) -> Result<(), LedgerError> {
     let queue = topology::seed_queue(job.arch, job.urgency);
-    let body =
-        rmp_serde::to_vec_named(job).map_err(|error| LedgerError::Corrupt(error.to_string()))?;
+    let body = job.to_body().map_err(|error| LedgerError::Corrupt(error.to_string()))?;
     db.prepare_cached("INSERT INTO outbox (run, queue, job, due_at) VALUES (?1, ?2, ?3, ?4)")?
         .execute(params![run, queue, body, due_at])?;
     Ok(())
@@ -38,7 +37,7 @@ impl Ledger {
             )?
             .query_and_then(params![now, most], |row| {
                 let body: Vec<u8> = row.get(2)?;
-                let job = rmp_serde::from_slice(&body).map_err(|error| {
+                let job = Job::from_body(&body).map_err(|error| {
                     LedgerError::Corrupt(format!("a job in the outbox: {error}"))
                 })?;
                 Ok(Due { id: row.get(0)?, queue: row.get(1)?, job })

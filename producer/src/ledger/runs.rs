@@ -6,6 +6,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use shared::{
     messages::{MaxDead, RunOpened},
     spans::{Span, Spans},
+    wire::Wire as _,
 };
 
 use super::{
@@ -122,7 +123,7 @@ fn run_row(row: &Row<'_>) -> Result<RunRow, LedgerError> {
         .ok_or_else(|| LedgerError::Corrupt(format!("run {name} has the state '{state}'")))?;
     let manifest: Option<Vec<u8>> = row.get(4)?;
     let manifest = manifest
-        .map(|bytes| rmp_serde::from_slice(&bytes))
+        .map(|bytes| RunOpened::from_body(&bytes))
         .transpose()
         .map_err(|error| LedgerError::Corrupt(format!("the manifest of run {name}: {error}")))?;
     Ok(RunRow {
@@ -179,8 +180,7 @@ pub(super) fn open(db: &Connection, manifest: &RunOpened, now: f64) -> Result<Ru
         }
         None => {}
     }
-    let bytes = rmp_serde::to_vec_named(manifest)
-        .map_err(|error| LedgerError::Refused(error.to_string()))?;
+    let bytes = manifest.to_body().map_err(|error| LedgerError::Refused(error.to_string()))?;
     let (first, last) = manifest.requested.into();
     run.epoch = run.epoch.max(manifest.epoch);
     run.opened_at = manifest.opened_at;

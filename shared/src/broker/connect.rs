@@ -1,6 +1,6 @@
 //! Chooses the implementation by URL.
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, pin::Pin, sync::Arc};
 
 use super::{Broker, BrokerError, EmbeddedBroker, Patience, RabbitBroker};
 
@@ -22,19 +22,23 @@ pub struct Identity {
 /// [`BrokerError::Url`] for another scheme; [`BrokerError::Refused`] at once when the broker says
 /// no; [`BrokerError::Unreachable`] when patience ends; [`BrokerError::Folder`] for an embedded
 /// broker's folder that can't be used.
-pub async fn connect(
-    url: &str,
-    home: &Path,
+// Boxed, so that all of a broker's machinery is compiled in this crate, once.
+#[must_use = "a future does nothing until it is awaited"]
+pub fn connect<'a>(
+    url: &'a str,
+    home: &'a Path,
     identity: Identity,
     patience: Patience,
-) -> Result<Arc<dyn Broker>, BrokerError> {
-    if let Some(path) = url.strip_prefix("embedded:") {
-        let folder = if path.is_empty() { home.join("broker") } else { path.into() };
-        return Ok(Arc::new(EmbeddedBroker::open(&folder).await?));
-    }
-    if url.starts_with("amqp://") || url.starts_with("amqps://") {
-        return Ok(Arc::new(RabbitBroker::connect(url, identity, patience).await?));
-    }
-    let shown = url.split_once("://").map_or(url, |(scheme, _)| scheme);
-    Err(BrokerError::Url { url: shown.to_owned(), why: "its scheme is not known".to_owned() })
+) -> Pin<Box<dyn Future<Output = Result<Arc<dyn Broker>, BrokerError>> + Send + 'a>> {
+    Box::pin(async move {
+        if let Some(path) = url.strip_prefix("embedded:") {
+            let folder = if path.is_empty() { home.join("broker") } else { path.into() };
+            return Ok(Arc::new(EmbeddedBroker::open(&folder).await?) as Arc<dyn Broker>);
+        }
+        if url.starts_with("amqp://") || url.starts_with("amqps://") {
+            return Ok(Arc::new(RabbitBroker::connect(url, identity, patience).await?) as _);
+        }
+        let shown = url.split_once("://").map_or(url, |(scheme, _)| scheme);
+        Err(BrokerError::Url { url: shown.to_owned(), why: "its scheme is not known".to_owned() })
+    })
 }

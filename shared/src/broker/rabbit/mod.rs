@@ -16,4 +16,4 @@ mod topology;
 mod trouble;
 
 pub use broker::RabbitBroker;
-pub use topology::{Topology, TopologyReport};
+pub use topology::{Topology, TopologyReport, apply_topology, check_topology};

@@ -1,6 +1,6 @@
 //! Declaring and checking the exchanges and queues, over a connection of its own.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use lapin::{
     Channel, Connection, ErrorKind, ExchangeKind,
@@ -57,6 +57,40 @@ pub struct Topology {
     connection: Connection,
     address: Arc<Address>,
 }
+
+/// Declares every exchange and queue of the broker at `url` that is not there. May be repeated at
+/// any time.
+///
+/// # Errors
+/// As [`super::RabbitBroker::connect`], and [`BrokerError::Refused`] without the permission to
+/// configure.
+// Boxed for the same reason as `connect`.
+#[must_use = "a future does nothing until it is awaited"]
+pub fn apply_topology(url: &str, patience: Patience) -> Answer<'_> {
+    Box::pin(async move {
+        let topology = Topology::connect(url, patience).await?;
+        let report = topology.apply().await;
+        topology.close().await;
+        report
+    })
+}
+
+/// Checks that every exchange and queue of the broker at `url` is there, and changes nothing.
+///
+/// # Errors
+/// As [`apply_topology`].
+#[must_use = "a future does nothing until it is awaited"]
+pub fn check_topology(url: &str, patience: Patience) -> Answer<'_> {
+    Box::pin(async move {
+        let topology = Topology::connect(url, patience).await?;
+        let report = topology.check().await;
+        topology.close().await;
+        report
+    })
+}
+
+/// What the topology's functions will have found and done.
+type Answer<'a> = Pin<Box<dyn Future<Output = Result<TopologyReport, BrokerError>> + Send + 'a>>;
 
 enum Part {
     Exchange(String, ExchangeKind),
