@@ -2,6 +2,10 @@
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "these are tests")]
 
+#[path = "../../shared/tests/conformance/mod.rs"]
+#[macro_use]
+mod conformance;
+
 use std::{
     collections::BTreeSet,
     sync::{Arc, Mutex},
@@ -56,6 +60,21 @@ async fn apply(url: &str) {
     assert!(report.is_sound(), "{report:?}");
     topology.close().await;
 }
+
+/// A vhost for one case of the conformance suite.
+struct Vhost(String);
+
+impl conformance::Site for Vhost {
+    fn url(&self) -> String {
+        self.0.clone()
+    }
+}
+
+async fn vhost() -> Option<Vhost> {
+    place().await.map(|(_, _, url)| Vhost(url))
+}
+
+conformance!(vhost().await);
 
 fn identity(instance: &str) -> Identity {
     Identity { node: "rig1".to_owned(), instance: instance.to_owned(), role: "worker" }
