@@ -9,7 +9,7 @@ use std::{
 };
 
 use rustix::process::{Pid, Signal, kill_process};
-use shared::settings::{ENV_BROKER, ENV_CONFIG, ENV_HOME, ENV_LOG};
+use shared::settings::{ENV_BROKER, ENV_CONFIG, ENV_HOME};
 use tokio::process::{Child, Command};
 
 use crate::failure::Failure;
@@ -47,24 +47,16 @@ impl Part {
                 own.display()
             )));
         }
-        let args = args.iter().map(ToString::to_string).collect();
-        let mut part = Self {
-            name,
-            child: Self::spawn(name, &program, &args, folder, config)?,
-            program,
-            args,
-            folder: folder.to_owned(),
-            config: config.map(Path::to_owned),
-            starts: 1,
-        };
-        part.starts = 1;
-        Ok(part)
+        let args: Vec<String> = args.iter().map(ToString::to_string).collect();
+        let child = Self::spawn(name, &program, &args, folder, config)?;
+        let (folder, config) = (folder.to_owned(), config.map(Path::to_owned));
+        Ok(Self { name, program, args, folder, config, child, starts: 1 })
     }
 
     fn spawn(
         name: &str,
         program: &Path,
-        args: &Vec<String>,
+        args: &[String],
         folder: &Path,
         config: Option<&Path>,
     ) -> Result<Child, Failure> {
@@ -85,9 +77,6 @@ impl Part {
             .stderr(opened)
             // Ctrl-C is for us to pass on, in the right order.
             .process_group(0);
-        if std::env::var_os(ENV_LOG).is_none() {
-            command.env(ENV_LOG, "info");
-        }
         if let Some(config) = config {
             command.env(ENV_CONFIG, config);
         }
