@@ -22,7 +22,7 @@ use tempfile::TempDir;
 
 use crate::{
     kept::executable,
-    rabbitmq::{NodeError, RabbitNode},
+    rabbitmq::{NodeError, PASSWORD, RabbitNode, USER},
 };
 
 /// How long anything may take, on a machine that does other things as well.
@@ -45,7 +45,7 @@ drain_timeout = "2s"
 #[derive(Debug, Clone)]
 enum Place {
     Embedded,
-    Rabbit { node: &'static RabbitNode, vhost: String },
+    Rabbit { node: &'static RabbitNode, vhost: String, user: String },
 }
 
 /// One rig; everything that it started ends with it.
@@ -147,7 +147,32 @@ impl Rig {
             Err(error) => panic!("{error}"),
         };
         let vhost = node.add_vhost().expect("a vhost");
-        Some(Self::new(Place::Rabbit { node, vhost }))
+        Some(Self::new(Place::Rabbit { node, vhost, user: USER.to_owned() }))
+    }
+
+    /// From now on connects as a user of its own, whose connections [`Rig::cut`] can tell from
+    /// those of other tests.
+    ///
+    /// # Panics
+    /// When the node refuses, or the rig has none.
+    pub fn use_own_user(&mut self) {
+        let Place::Rabbit { node, vhost, user } = &mut self.place else {
+            panic!("the embedded broker has no users");
+        };
+        *user = format!("user-of-{vhost}");
+        node.add_user(user, PASSWORD).expect("a user");
+        node.grant(user, vhost, ".*").expect("permissions");
+    }
+
+    /// Closes every connection of the rig's own user, as an operator would.
+    ///
+    /// # Panics
+    /// When the node refuses, or the rig has none.
+    pub fn cut(&self) {
+        let Place::Rabbit { node, user, .. } = &self.place else {
+            panic!("the embedded broker has no connections");
+        };
+        node.delete(&format!("connections/username/{user}")).expect("closed connections");
     }
 
     fn new(place: Place) -> Self {
@@ -189,7 +214,7 @@ impl Rig {
     pub fn url(&self) -> String {
         match &self.place {
             Place::Embedded => format!("embedded:{}", self.path("broker").display()),
-            Place::Rabbit { node, vhost } => node.url(vhost),
+            Place::Rabbit { node, vhost, user } => node.url_as(user, PASSWORD, vhost),
         }
     }
 
@@ -198,7 +223,7 @@ impl Rig {
     pub fn node(&self) -> Option<(&'static RabbitNode, &str)> {
         match &self.place {
             Place::Embedded => None,
-            Place::Rabbit { node, vhost } => Some((node, vhost)),
+            Place::Rabbit { node, vhost, .. } => Some((node, vhost)),
         }
     }
 
