@@ -1,4 +1,6 @@
 //! Whole-system tests of RigQueue: what they run against.
 
 pub mod kept;
+pub mod planted;
 pub mod rabbitmq;
+pub mod rig;

@@ -183,6 +183,19 @@ impl RabbitNode {
         Ok(request.call()?.body_mut().read_json()?)
     }
 
+    /// Posts to the management API; what it answers.
+    ///
+    /// # Errors
+    /// As [`RabbitNode::add_vhost`].
+    pub fn post(
+        &self,
+        path: &str,
+        body: serde_json::Value,
+    ) -> Result<serde_json::Value, NodeError> {
+        let request = ureq::post(self.api(path)).header("authorization", basic());
+        Ok(request.send_json(body)?.body_mut().read_json()?)
+    }
+
     /// Deletes through the management API.
     ///
     /// # Errors

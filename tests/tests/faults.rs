@@ -1,0 +1,262 @@
+//! Whatever is killed or cut in the middle of a run, nothing is lost and nothing counts twice.
+
+use std::{collections::BTreeMap, fs, sync::OnceLock};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tests::{
+    planted::{Generator, assert_covered, lines, listed},
+    rig::{Part, Rig},
+};
+
+/// Seeds of a run that takes a few seconds with the plain engine.
+const END: u32 = 3 << 19;
+/// Everything but `--draws` and the run's name.
+const OPTIONS: &str = "--step 2 --family xorshift32 --window 8 --min-matches 2 --skip 0..=20 \
+                       --seed-end 1572864 --chunk 32768 --engine reference --limit 100000 --json";
+
+fn draws() -> Vec<u64> {
+    Generator::Xorshift32.draws(424_242, 0, 6, 8)
+}
+
+/// Every survivor there is, counted independently: what a run without faults finds.
+fn expected() -> &'static BTreeMap<u64, (u64, u64)> {
+    static EXPECTED: OnceLock<BTreeMap<u64, (u64, u64)>> = OnceLock::new();
+    EXPECTED.get_or_init(|| {
+        let survivors = Generator::Xorshift32.survivors(&draws(), END, 20, 2);
+        assert!(survivors.len() > 500 && survivors[&424_242] == (8, 6));
+        survivors
+    })
+}
+
+fn arguments(rig: &Rig, before: &[&str]) -> Vec<String> {
+    let mut all: Vec<String> = before.iter().map(ToString::to_string).collect();
+    all.extend(OPTIONS.split_whitespace().map(str::to_owned));
+    all.extend(["--draws".to_owned(), rig.file("draws.txt", &lines(&draws()))]);
+    all
+}
+
+fn text(arguments: &[String]) -> Vec<&str> {
+    arguments.iter().map(String::as_str).collect()
+}
+
+/// Starts `enqueue --wait` for the run `r`.
+fn enqueue(rig: &Rig) -> (Part, Vec<String>) {
+    let asked = arguments(rig, &["enqueue", "--wait", "--run", "r"]);
+    (rig.start_producer(&text(&asked)), asked)
+}
+
+/// The run's end: exact, whatever went wrong before.
+#[track_caller]
+fn check(status: &Value) {
+    assert_covered(status, 0, u64::from(END));
+    assert!(listed(status) == *expected(), "survivors were lost or invented");
+    // An interrupted job is the same job again, not a failed one.
+    assert_eq!(status["jobs"]["published"], status["jobs"]["done"], "{}", status["jobs"]);
+}
+
+/// Waits for the waiting producer.
+#[track_caller]
+fn finish(rig: &Rig, (part, asked): (Part, Vec<String>)) {
+    check(&rig.answer(part, &text(&asked)).ok().json()["status"]);
+}
+
+fn both_brokers(test: impl Fn(&Rig)) {
+    test(&Rig::embedded());
+    if let Some(rig) = Rig::rabbit() {
+        test(&rig);
+    }
+}
+
+#[test]
+fn a_killed_worker_costs_nothing() {
+    both_brokers(|rig| {
+        rig.spawn_aggregator();
+        let worker = rig.spawn_worker(2);
+        let waiting = enqueue(rig);
+        rig.until_under_way("r");
+        rig.kill9(worker);
+        rig.spawn_worker(2);
+        finish(rig, waiting);
+    });
+}
+
+#[test]
+fn workers_that_are_killed_again_and_again_cost_nothing() {
+    both_brokers(|rig| {
+        rig.spawn_aggregator();
+        let steady = rig.spawn_worker(1);
+        let waiting = enqueue(rig);
+        let mut covered = 0;
+        for _ in 0..4 {
+            let worker = rig.spawn_worker(2);
+            let status = rig.until_status("r", "more to be covered", |status| {
+                status["covered"].as_u64().is_some_and(|now| now > covered)
+            });
+            covered = status["covered"].as_u64().unwrap();
+            rig.kill9(worker);
+        }
+        finish(rig, waiting);
+        assert!(rig.terminate(steady).success());
+    });
+}
+
+#[test]
+fn a_killed_aggregator_costs_nothing() {
+    both_brokers(|rig| {
+        let aggregator = rig.spawn_aggregator();
+        rig.spawn_worker(2);
+        let waiting = enqueue(rig);
+        let before = rig.until_under_way("r");
+        rig.kill9(aggregator);
+        // The ledger answers without it, and has lost nothing.
+        let after = rig.status("r").unwrap();
+        assert!(after["covered"].as_u64() >= before["covered"].as_u64());
+        let again = rig.spawn_aggregator();
+        finish(rig, waiting);
+        assert!(rig.terminate(again).success());
+    });
+}
+
+#[test]
+fn everything_killed_at_once_goes_on_where_it_was() {
+    both_brokers(|rig| {
+        let aggregator = rig.spawn_aggregator();
+        let worker = rig.spawn_worker(2);
+        let (producer, _) = enqueue(rig);
+        rig.until_under_way("r");
+        for part in [producer, aggregator, worker] {
+            rig.kill9(part);
+        }
+        rig.spawn_worker(2);
+        rig.spawn_aggregator();
+        check(&rig.until_status("r", "its end", |status| status["state"] != "open"));
+    });
+}
+
+#[test]
+fn a_drained_worker_returns_what_it_did_not_test() {
+    both_brokers(|rig| {
+        rig.spawn_aggregator();
+        let worker = rig.spawn_worker(2);
+        let waiting = enqueue(rig);
+        rig.until_under_way("r");
+        assert!(rig.terminate(worker).success());
+        rig.spawn_worker(2);
+        finish(rig, waiting);
+    });
+}
+
+#[test]
+fn an_interrupted_run_is_resumed() {
+    let rig = Rig::embedded();
+    let asked = arguments(&rig, &["run", "--run", "r"]);
+    let run = rig.start_producer(&text(&asked));
+    rig.until_under_way("r");
+    rig.signal(run, Signal::INT);
+    let answer = rig.answer(run, &text(&asked));
+    assert_eq!(answer.code, 130, "{answer}");
+    assert!(answer.stderr.contains("--resume r"), "{answer}");
+    assert_eq!(answer.stdout, "", "{answer}");
+    assert_eq!(rig.status("r").unwrap()["state"], "open");
+    resume(&rig);
+    // Resumed once more it only says what is known.
+    resume(&rig);
+}
+
+#[track_caller]
+fn resume(rig: &Rig) {
+    let resumed = rig.producer(&["run", "--resume", "r", "--json", "--limit", "100000"]);
+    check(&resumed.ok().json());
+}
+
+#[test]
+fn a_killed_run_takes_its_parts_along_and_is_resumed() {
+    let rig = Rig::embedded();
+    let run = rig.start_producer(&text(&arguments(&rig, &["run", "--run", "r"])));
+    rig.until_under_way("r");
+    let parts = children(rig.pid(run));
+    assert_eq!(parts.len(), 2, "a worker and an aggregator: {parts:?}");
+    rig.kill9(run);
+    rig.until("its parts to end", || parts.keys().all(|pid| !lives(*pid)).then_some(()));
+    resume(&rig);
+}
+
+#[test]
+fn a_run_replaces_its_own_parts_that_are_killed() {
+    let rig = Rig::embedded();
+    let asked = arguments(&rig, &["run", "--run", "r"]);
+    let run = rig.start_producer(&text(&asked));
+    for name in ["worker", "producer"] {
+        let before = rig.until_under_way("r")["covered"].as_u64();
+        let parts = children(rig.pid(run));
+        let part = parts.iter().find(|(_, known)| *known == name).map(|(pid, _)| *pid).unwrap();
+        kill_process(Pid::from_raw(part).unwrap(), Signal::KILL).unwrap();
+        rig.until_status("r", "more to be covered", |now| now["covered"].as_u64() > before);
+    }
+    let answer = rig.answer(run, &text(&asked)).ok();
+    assert!(answer.stderr.contains("starting another"), "{answer}");
+    check(&answer.json());
+}
+
+#[test]
+fn connections_that_an_operator_closes_come_back() {
+    let Some(mut rig) = Rig::rabbit() else { return };
+    rig.use_own_user();
+    let aggregator = rig.spawn_aggregator();
+    let worker = rig.spawn_worker(2);
+    let waiting = enqueue(&rig);
+    for times in 1..=3 {
+        rig.until_under_way("r");
+        rig.cut();
+        for part in [aggregator, worker] {
+            rig.until("the broker to be back", || {
+                (rig.log(part).matches("the broker is back").count() >= times).then_some(())
+            });
+        }
+    }
+    let covered = rig.status("r").unwrap()["covered"].as_u64();
+    assert!(covered < Some(u64::from(END)), "the run was over before its connections were cut");
+    finish(&rig, waiting);
+    assert!(rig.terminate(worker).success());
+    assert!(rig.terminate(aggregator).success());
+}
+
+#[test]
+fn a_run_that_was_queued_before_anybody_listened_is_done_all_the_same() {
+    both_brokers(|rig| {
+        let asked = arguments(rig, &["enqueue", "--run", "r"]);
+        let asked: Vec<&str> =
+            text(&asked).into_iter().filter(|a| !["--limit", "100000"].contains(a)).collect();
+        let jobs = rig.producer(&asked).ok().json()["jobs"].as_u64();
+        assert_eq!(jobs, Some(u64::from(END) / 32_768));
+        // The worker first: outcomes wait for the aggregator.
+        rig.spawn_worker(2);
+        rig.spawn_aggregator();
+        check(&rig.until_status("r", "its end", |status| status["state"] != "open"));
+    });
+}
+
+/// A process's children, with their names.
+fn children(parent: Pid) -> BTreeMap<i32, String> {
+    let parent = parent.as_raw_nonzero().to_string();
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir("/proc").unwrap().filter_map(Result::ok) {
+        let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else { continue };
+        // PID (NAME) STATE PARENT …
+        let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        let Some((head, rest)) = stat.rsplit_once(')') else { continue };
+        if rest.split_whitespace().nth(1) == Some(parent.as_str()) {
+            let name = head.split_once('(').map_or("", |(_, name)| name);
+            found.insert(pid, name.to_owned());
+        }
+    }
+    found
+}
+
+/// Whether a process lives (a zombie does not).
+fn lives(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.trim_start().chars().next());
+    state.is_some_and(|state| !"ZX".contains(state))
+}
