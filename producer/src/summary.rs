@@ -277,3 +277,13 @@ pub fn figure(value: f64) -> String {
         format!("{value:.2e}")
     }
 }
+
+/// A large number as people say it: `151 M`, `9.2 k`.
+#[must_use]
+pub fn short(value: f64) -> String {
+    let scaled = [(1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k")];
+    let (scale, unit) = scaled.into_iter().find(|(scale, _)| value >= *scale).unwrap_or((1.0, ""));
+    let scaled = value / scale;
+    let digits = if scaled >= 100.0 { 0 } else { 1 };
+    format!("{scaled:.digits$}{unit}")
+}

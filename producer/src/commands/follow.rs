@@ -6,14 +6,17 @@ use crate::{
     failure::Failure,
     ledger::{Ledger, RunRow},
     output,
-    summary::RunSummary,
+    summary::{RunSummary, short},
 };
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 /// How often the ledger is asked whether anything changed: one read of shared memory.
 const LOOK: Duration = Duration::from_millis(20);
 /// How often progress is read in full at most.
 const REDRAW: Duration = Duration::from_millis(250);
+
+/// A run that the ledger has not heard of after so long waits for an aggregator.
+const UNHEARD: Duration = Duration::from_secs(5);
 
 /// How far a run is.
 #[derive(Debug, Clone, Copy)]
@@ -53,7 +56,17 @@ impl Watch {
     ) -> Result<RunRow, Failure> {
         let mut version = None;
         let mut drawn = Instant::now();
+        let mut unheard = Some(Instant::now());
         loop {
+            if unheard.is_some_and(|since| since.elapsed() >= UNHEARD) {
+                unheard = None;
+                if self.ledger.run(&self.run)?.is_none() {
+                    output::say(format!(
+                        "run {} has not reached the ledger yet: does `producer aggregate` work on it?",
+                        self.run
+                    ));
+                }
+            }
             let changed = Some(self.ledger.data_version()?);
             if version != changed {
                 version = changed;
@@ -91,9 +104,13 @@ pub(super) fn progress_bar() -> Bar {
     };
     let bar = ProgressBar::with_draw_target(Some(0), target);
     let template =
-        "{bar:30} {percent:>3} %  {human_pos} of {human_len} seeds  {per_sec}  ETA {eta}  {msg}";
+        "{bar:30} {percent:>3} %  {human_pos} of {human_len} seeds  {rate}  ETA {eta}  {msg}";
     if let Ok(style) = ProgressStyle::with_template(template) {
-        bar.set_style(style);
+        let rate = |state: &ProgressState, text: &mut dyn std::fmt::Write| {
+            // A line that can't be drawn is drawn again in a moment.
+            write!(text, "{}/s", short(state.per_sec())).ok();
+        };
+        bar.set_style(style.with_key("rate", rate));
     }
     bar.enable_steady_tick(Duration::from_millis(500));
     Bar(bar)

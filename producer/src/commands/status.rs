@@ -11,7 +11,7 @@ use crate::{
     failure::Failure,
     ledger::{Ledger, RunRow},
     output,
-    summary::{DEFAULT_LIMIT, RunSummary, beside_chance},
+    summary::{DEFAULT_LIMIT, RunSummary, beside_chance, short},
 };
 
 /// Which run, and how much of it.
@@ -91,7 +91,7 @@ pub(super) fn describe(summary: &RunSummary, run: &RunRow) -> String {
         manifest.sieve.family,
         summary.covered,
         summary.seconds,
-        crate::summary::figure(summary.seeds_per_second),
+        short(summary.seeds_per_second),
     );
     let jobs = &summary.jobs;
     text += &format!(
