@@ -9,7 +9,7 @@ use std::{
 };
 
 use rustix::process::{Pid, Signal, kill_process};
-use shared::settings::{ENV_BROKER, ENV_CONFIG, ENV_HOME, ENV_LOG};
+use shared::settings::{ENV_BROKER, ENV_CONFIG, ENV_HOME};
 use tokio::process::{Child, Command};
 
 use crate::failure::Failure;
@@ -85,9 +85,6 @@ impl Part {
             .stderr(opened)
             // Ctrl-C is for us to pass on, in the right order.
             .process_group(0);
-        if std::env::var_os(ENV_LOG).is_none() {
-            command.env(ENV_LOG, "info");
-        }
         if let Some(config) = config {
             command.env(ENV_CONFIG, config);
         }
