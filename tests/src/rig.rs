@@ -22,7 +22,7 @@ use tempfile::TempDir;
 
 use crate::{
     kept::executable,
-    rabbitmq::{NodeError, PASSWORD, RabbitNode, USER},
+    rabbitmq::{PASSWORD, RabbitNode, USER, unless_absent},
 };
 
 /// How long anything may take, on a machine that does other things as well.
@@ -138,14 +138,7 @@ impl Rig {
     /// When RabbitMQ is there but fails.
     #[must_use]
     pub fn bare_rabbit() -> Option<Self> {
-        let node = match RabbitNode::shared() {
-            Ok(node) => node,
-            Err(error @ NodeError::Absent) => {
-                println!("skipped: {error}");
-                return None;
-            }
-            Err(error) => panic!("{error}"),
-        };
+        let node = unless_absent(RabbitNode::shared())?;
         let vhost = node.add_vhost().expect("a vhost");
         Some(Self::new(Place::Rabbit { node, vhost, user: USER.to_owned() }))
     }
@@ -293,7 +286,7 @@ impl Rig {
     pub fn command(&self, program: &str, args: impl IntoIterator<Item: AsRef<OsStr>>) -> Command {
         let path = executable(program).unwrap_or_else(|error| panic!("{error}"));
         let mut command = Command::new(path);
-        for variable in ["XDG_DATA_HOME", "RIGQUEUE_SERVER", "RUST_BACKTRACE"] {
+        for variable in ["XDG_DATA_HOME", "RIGQUEUE_SERVER", "RIGQUEUE_LOG", "RUST_BACKTRACE"] {
             command.env_remove(variable);
         }
         command
@@ -302,7 +295,6 @@ impl Rig {
             .env("RIGQUEUE_CONFIG", self.path("settings.toml"))
             .env("RIGQUEUE_HOME", self.home())
             .env("RIGQUEUE_BROKER", self.url())
-            .env("RIGQUEUE_LOG", "info")
             // Should the test itself be killed, its processes end with it.
             .env("RIGQUEUE_PARENT", std::process::id().to_string())
             .stdin(Stdio::null());

@@ -12,38 +12,15 @@ use shared::{
     broker::{Broker, BrokerError, Delivery, Identity, Patience, RabbitBroker, Topology},
     wire::Message,
 };
-use tests::rabbitmq::{Cluster, NodeError, Options, PASSWORD, RabbitNode, USER};
+use tests::rabbitmq::{Cluster, Options, PASSWORD, RabbitNode, USER, unless_absent};
 use tokio::time::timeout;
 
 const QUEUE: &str = "jobs.seed.cpu";
 const COMMAND: Patience = Patience::For(Duration::from_secs(5));
 
-/// The shared node; `None` where RabbitMQ is not installed.
-fn shared_node() -> Option<&'static RabbitNode> {
-    match RabbitNode::shared() {
-        Ok(node) => Some(node),
-        Err(error @ NodeError::Absent) => {
-            println!("skipped: {error}");
-            None
-        }
-        Err(error) => panic!("{error}"),
-    }
-}
-
-fn own_node() -> Option<RabbitNode> {
-    match RabbitNode::start(&Options::default()) {
-        Ok(node) => Some(node),
-        Err(error @ NodeError::Absent) => {
-            println!("skipped: {error}");
-            None
-        }
-        Err(error) => panic!("{error}"),
-    }
-}
-
 /// A vhost of the shared node with the topology in it.
 async fn place() -> Option<(&'static RabbitNode, String, String)> {
-    let node = shared_node()?;
+    let node = unless_absent(RabbitNode::shared())?;
     let vhost = node.add_vhost().unwrap();
     let url = node.url(&vhost);
     apply(&url).await;
@@ -215,7 +192,7 @@ async fn a_user_without_permission_is_told_which() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_missing_topology_is_named_with_the_command_that_makes_it() {
-    let Some(node) = shared_node() else { return };
+    let Some(node) = unless_absent(RabbitNode::shared()) else { return };
     let vhost = node.add_vhost().unwrap();
     let url = node.url(&vhost);
     let broker = service(&url).await;
@@ -245,7 +222,7 @@ async fn a_missing_topology_is_named_with_the_command_that_makes_it() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_topology_is_applied_once_and_checked_by_name() {
-    let Some(node) = shared_node() else { return };
+    let Some(node) = unless_absent(RabbitNode::shared()) else { return };
     let vhost = node.add_vhost().unwrap();
     let topology = Topology::connect(&node.url(&vhost), COMMAND).await.unwrap();
     let all = shared::topology::durable_queues().len() + 4;
@@ -471,7 +448,7 @@ async fn a_call_that_is_dropped_midway_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_confirmed_is_lost_when_the_broker_is_killed() {
-    let Some(node) = own_node() else { return };
+    let Some(node) = unless_absent(RabbitNode::start(&Options::default())) else { return };
     let url = node.url("/");
     apply(&url).await;
     let broker = service(&url).await;
@@ -506,7 +483,7 @@ async fn nothing_confirmed_is_lost_when_the_broker_is_killed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_command_gives_up_and_a_service_waits_for_a_broker_that_starts_late() {
-    let Some(node) = own_node() else { return };
+    let Some(node) = unless_absent(RabbitNode::start(&Options::default())) else { return };
     let url = node.url("/");
     apply(&url).await;
     let brief = Patience::For(Duration::from_millis(500));
@@ -532,7 +509,7 @@ async fn a_command_gives_up_and_a_service_waits_for_a_broker_that_starts_late() 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_resource_alarm_holds_publishes_up_and_nothing_else() {
-    let Some(node) = own_node() else { return };
+    let Some(node) = unless_absent(RabbitNode::start(&Options::default())) else { return };
     let url = node.url("/");
     apply(&url).await;
     let broker = service(&url).await;
@@ -559,7 +536,7 @@ async fn a_resource_alarm_holds_publishes_up_and_nothing_else() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_overdue_delivery_comes_back_without_its_neighbours() {
-    let Some(node) = own_node() else { return };
+    let Some(node) = unless_absent(RabbitNode::start(&Options::default())) else { return };
     // RabbitMQ looks once a minute for deliveries that are overdue, unless told otherwise.
     let set = "application:set_env(rabbit, consumer_timeout, 6000), \
                application:set_env(rabbit, channel_tick_interval, 500).";
@@ -585,14 +562,8 @@ async fn an_overdue_delivery_comes_back_without_its_neighbours() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_of_three_goes_on_when_one_is_killed() {
-    let cluster = match Cluster::start(3, &Options { schedulers: 1, ..Options::default() }) {
-        Ok(cluster) => cluster,
-        Err(error @ NodeError::Absent) => {
-            println!("skipped: {error}");
-            return;
-        }
-        Err(error) => panic!("{error}"),
-    };
+    let options = Options { schedulers: 1, ..Options::default() };
+    let Some(cluster) = unless_absent(Cluster::start(3, &options)) else { return };
     let url = cluster.nodes[0].url("/");
     apply(&url).await;
     let broker = service(&url).await;
