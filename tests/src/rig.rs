@@ -124,6 +124,9 @@ impl Rig {
 
     /// A rig with a fresh vhost of this process's RabbitMQ and the topology in it; `None`, with a
     /// message, where RabbitMQ is not installed.
+    ///
+    /// # Panics
+    /// When RabbitMQ is there but fails, or the topology does.
     #[must_use]
     pub fn rabbit() -> Option<Self> {
         let rig = Self::bare_rabbit()?;
@@ -369,6 +372,9 @@ impl Rig {
     }
 
     /// What `status RUN --json` says of a run; `None` while it is unknown.
+    ///
+    /// # Panics
+    /// When it says anything else.
     pub fn status(&self, run: &str) -> Option<Value> {
         let answer = self.producer(&["status", run, "--json", "--limit", "10000000"]);
         match answer.code {
@@ -383,7 +389,10 @@ impl Rig {
         self.until(what, || self.status(run).filter(|status| wanted(status)))
     }
 
-    /// Waits until something of a run is covered, while most is not.
+    /// Waits until something of a run is covered, and not all.
+    ///
+    /// # Panics
+    /// When the run ends before.
     pub fn until_under_way(&self, run: &str) -> Value {
         let status = self.until_status(run, "a run under way", |status| {
             status["covered"].as_u64().is_some_and(|covered| covered > 0)
