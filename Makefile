@@ -6,7 +6,7 @@
 CARGO_TARGET_DIR ?= target
 DEMO_HOME = $(CURDIR)/target/demo
 
-.PHONY: help demo test rabbitmq fmt lint deny
+.PHONY: help demo test bench rabbitmq fmt lint deny
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
@@ -23,6 +23,11 @@ demo:  ## build, then find the seed behind examples/java_random/draws.txt among 
 test: rabbitmq  ## install what the tests need, then build and run all of them
 	cargo build --release --workspace --bins --tests --locked
 	cargo test --release --workspace --locked --no-fail-fast
+
+bench: rabbitmq  ## measure jobs a second, latency and scan rate, through RabbitMQ (docs/benchmarks.md)
+	cargo build --release --workspace --bins --example bench --locked
+	env -u RIGQUEUE_CONFIG -u RIGQUEUE_BROKER -u RIGQUEUE_SERVER -u RIGQUEUE_LOG \
+	    "$(CARGO_TARGET_DIR)/release/examples/bench"
 
 rabbitmq:  ## install RabbitMQ for the tests, as a program and not as a service
 	@sh .ci/install-rabbitmq

@@ -91,13 +91,21 @@ impl Aggregator {
         let mut note = tokio::time::interval(NOTE);
         while !self.has_ended(until)? {
             let posting = self.next_post()?;
-            tokio::select! {
+            let step = tokio::select! {
                 () = stop.cancelled() => break,
-                batch = results.next(BATCH) => self.take_batch(batch?).await?,
-                event = events.next() => self.hear(&event?).await?,
-                () = sleep_until(posting) => self.post().await?,
-                _ = tell.tick() => self.tell_fleet().await?,
-                _ = note.tick() => self.write_nodes()?,
+                batch = results.next(BATCH) => self.take_batch(batch?).await,
+                event = events.next() => self.hear(&event?).await,
+                () = sleep_until(posting) => self.post().await,
+                _ = tell.tick() => self.tell_fleet().await,
+                _ = note.tick() => self.write_nodes(),
+            };
+            match step {
+                // A full disk, say: every step can be taken again, and nothing is lost meanwhile.
+                Err(AggregateError::Ledger(LedgerError::Sqlite(trouble))) => {
+                    error!("the ledger is in trouble, going on in a moment: {trouble}");
+                    tokio::time::sleep(LEDGER_PAUSE).await;
+                }
+                other => other?,
             }
         }
         self.write_nodes()

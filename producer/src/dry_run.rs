@@ -9,6 +9,7 @@ use crate::{
     duration::Duration,
     planner::{Piece, Plan, Queue},
     request::Request,
+    summary::{HalfOpen, figure},
 };
 
 /// What a plan comes to.
@@ -25,7 +26,7 @@ pub struct DryRun {
     /// How many must match in reverse order, for `both`.
     pub reverse_need: u32,
     /// What is covered, half-open.
-    pub requested: Requested,
+    pub requested: HalfOpen,
     /// How many pieces.
     pub pieces: usize,
     /// Architecture by architecture.
@@ -38,15 +39,6 @@ pub struct DryRun {
     pub expected_method: &'static str,
     /// What a reader should know, a sentence each.
     pub notes: Vec<String>,
-}
-
-/// A half-open range, whose end may be 2^64.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Requested {
-    /// The first seed, or candidate index.
-    pub start: u64,
-    /// The one after the last.
-    pub end: u128,
 }
 
 /// What one architecture gets.
@@ -83,7 +75,7 @@ impl DryRun {
             window: request.sieve.window(),
             need: request.sieve.need,
             reverse_need: request.sieve.reverse_need,
-            requested: Requested { start: requested.first(), end: requested.end() },
+            requested: requested.into(),
             pieces: plan.pieces.len(),
             queues: plan.queues.iter().map(|queue| share(queue, &plan.pieces)).collect(),
             predicted_seconds: plan.predicted_seconds,
@@ -113,23 +105,10 @@ fn share(queue: &Queue, pieces: &[Piece]) -> QueueShare {
     }
 }
 
-/// An expected count: `0.034`, `163`, `2.5e6`.
-#[must_use]
-pub fn expected_text(expected: f64) -> String {
-    if (0.01..1e5).contains(&expected) {
-        let digits = if expected < 10.0 { 3 } else { 0 };
-        format!("{expected:.digits$}")
-    } else if expected > 0.0 {
-        format!("{expected:.1e}")
-    } else {
-        "0".to_owned()
-    }
-}
-
 impl fmt::Display for DryRun {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let things = self.things();
-        let Requested { start, end } = self.requested;
+        let HalfOpen { start, end } = self.requested;
         let count = end - u128::from(start);
         writeln!(
             f,
@@ -160,7 +139,7 @@ impl fmt::Display for DryRun {
         writeln!(
             f,
             "expected by chance alone: {} survivors ({})",
-            expected_text(self.expected_by_chance),
+            figure(self.expected_by_chance),
             self.expected_method
         )?;
         for note in &self.notes {

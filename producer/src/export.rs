@@ -156,12 +156,13 @@ fn write_csv(ledger: &Ledger, run: &RunRow, out: &mut impl Write) -> Result<(), 
             rate(best, total),
             best.skip
         )?;
-        Ok::<(), ExportError>(match s.reverse {
+        match s.reverse {
             None => writeln!(out, ",,,")?,
             Some(best) => {
                 writeln!(out, ",{},{},{}", best.matches, rate(best, total), best.skip)?;
             }
-        })
+        }
+        Ok(())
     })
 }
 

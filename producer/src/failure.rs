@@ -23,19 +23,19 @@ pub struct Failure {
 impl Failure {
     /// Bad input or usage.
     #[must_use]
-    pub fn usage(message: impl ToString) -> Self {
+    pub fn usage(message: impl std::fmt::Display) -> Self {
         Self { code: exit_codes::USAGE, message: message.to_string() }
     }
 
     /// A fault of ours.
     #[must_use]
-    pub fn internal(message: impl ToString) -> Self {
+    pub fn internal(message: impl std::fmt::Display) -> Self {
         Self { code: exit_codes::INTERNAL, message: message.to_string() }
     }
 
     /// The broker or the ledger can't be reached.
     #[must_use]
-    pub fn unreachable(message: impl ToString) -> Self {
+    pub fn unreachable(message: impl std::fmt::Display) -> Self {
         Self { code: exit_codes::UNREACHABLE, message: message.to_string() }
     }
 

@@ -9,6 +9,7 @@ use shared::{
 
 use crate::{
     aggregate::now,
+    chance,
     ledger::{Ledger, LedgerError, RunRow, RunState},
 };
 
@@ -238,7 +239,7 @@ fn in_progress(ledger: &Ledger, run: &RunRow) -> Result<u128, LedgerError> {
 
 /// The number of survivors beside what chance alone would leave, in words.
 #[must_use]
-pub fn beside_chance(count: u64, expected: f64, sieve: &Sieve) -> String {
+pub fn beside_chance(count: u64, expected: f64, sieve: &Sieve, requested: u128) -> String {
     let expected_text = figure(expected);
     #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
     let count_f = count as f64;
@@ -252,12 +253,12 @@ pub fn beside_chance(count: u64, expected: f64, sieve: &Sieve) -> String {
     } else {
         "more than chance alone would leave"
     };
-    let groups = if sieve.family.about().period.contains("in groups") && count > 0 {
-        "; several seeds of this family share one state, so survivors come in groups"
-    } else {
-        ""
-    };
-    format!("{count} survivors, {expected_text} expected by chance alone: {verdict}{groups}")
+    let noun = if count == 1 { "survivor" } else { "survivors" };
+    let mut text = format!("{count} {noun}, {expected_text} expected by chance alone: {verdict}");
+    for note in chance::notes(sieve, requested) {
+        text += &format!("; {note}");
+    }
+    text
 }
 
 /// A figure with three significant digits, in plain notation where that is short.

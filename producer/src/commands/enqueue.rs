@@ -7,7 +7,7 @@ use shared::{broker::Patience, exit_codes};
 
 use super::{
     follow::{Watch, progress_bar},
-    publish::{Prepared, fresh_run_id, prepare},
+    publish::{Place, Prepared, fresh_run_id, prepare},
     status::describe,
 };
 use crate::{
@@ -77,7 +77,7 @@ pub(crate) async fn enqueue(context: &Context, args: EnqueueArgs) -> Result<(), 
             "there is a run called '{run}' already: choose another name"
         )));
     }
-    let prepared = prepare(&context.settings, ledger.as_ref(), run, request)?;
+    let prepared = prepare(&context.settings, ledger.as_ref(), Place::Fleet, run, request)?;
     let basis = if ledger.is_some() { "" } else { " (there is no ledger here to ask)" };
     let basis = format!("planned for {}{basis}", prepared.basis);
     if args.dry_run {

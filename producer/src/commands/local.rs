@@ -47,24 +47,16 @@ impl Part {
                 own.display()
             )));
         }
-        let args = args.iter().map(ToString::to_string).collect();
-        let mut part = Self {
-            name,
-            child: Self::spawn(name, &program, &args, folder, config)?,
-            program,
-            args,
-            folder: folder.to_owned(),
-            config: config.map(Path::to_owned),
-            starts: 1,
-        };
-        part.starts = 1;
-        Ok(part)
+        let args: Vec<String> = args.iter().map(ToString::to_string).collect();
+        let child = Self::spawn(name, &program, &args, folder, config)?;
+        let (folder, config) = (folder.to_owned(), config.map(Path::to_owned));
+        Ok(Self { name, program, args, folder, config, child, starts: 1 })
     }
 
     fn spawn(
         name: &str,
         program: &Path,
-        args: &Vec<String>,
+        args: &[String],
         folder: &Path,
         config: Option<&Path>,
     ) -> Result<Child, Failure> {

@@ -44,10 +44,11 @@ pub(super) struct Prepared {
 pub(super) fn prepare(
     settings: &Settings,
     ledger: Option<&Ledger>,
+    place: Place,
     run: String,
     request: Request,
 ) -> Result<Prepared, Failure> {
-    let (fleet, basis) = fleet(settings, ledger, &request)?;
+    let (fleet, basis) = fleet(settings, ledger, place, &request)?;
     let input = PlanInput::of(&request, fleet, &settings.planner);
     let plan = planner::plan(&input).map_err(Failure::usage)?;
     check_consumer_timeout(settings, &plan)?;
@@ -69,15 +70,27 @@ fn check_consumer_timeout(settings: &Settings, plan: &Plan) -> Result<(), Failur
     )))
 }
 
+/// Where a run's jobs will be worked on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// By whatever workers listen to the broker.
+    Fleet,
+    /// On this machine alone.
+    Here,
+}
+
 /// The slots to plan for: of nodes heard of lately, else of the settings, else of this machine.
 fn fleet(
     settings: &Settings,
     ledger: Option<&Ledger>,
+    place: Place,
     request: &Request,
 ) -> Result<(Vec<Fleet>, String), Failure> {
     let wanted = |arch: Arch| request.arch.is_none_or(|asked| asked == arch);
-    let nodes =
-        ledger.map_or_else(|| Ok(Vec::new()), |ledger| ledger.nodes(now() - HEARD_LATELY))?;
+    let nodes = match ledger.filter(|_| place == Place::Fleet) {
+        Some(ledger) => ledger.nodes(now() - HEARD_LATELY)?,
+        None => Vec::new(),
+    };
     let mut slots: Vec<(Arch, u32)> = nodes
         .iter()
         .flat_map(|node| &node.heartbeat.slots)
@@ -86,7 +99,7 @@ fn fleet(
         .collect();
     let mut basis = format!("{} slots of {} workers heard lately", slots.len(), nodes.len());
     if slots.is_empty() {
-        let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let cores = u32::try_from(cores).unwrap_or(1);
         let (count, source) = match settings.worker.slots {
             Slots::Count(count) => (count, "the settings"),

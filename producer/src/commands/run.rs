@@ -17,7 +17,7 @@ use super::{
     enqueue::run_failed,
     follow::{Watch, progress_bar},
     local::Part,
-    publish::{fresh_run_id, prepare},
+    publish::{Place, fresh_run_id, prepare},
     status::describe,
 };
 use crate::{
@@ -71,9 +71,9 @@ pub(crate) async fn run(context: &Context, args: RunArgs) -> Result<(), Failure>
     keep_rates(context, &ledger);
     let summary = RunSummary::read(&ledger, &ended, args.limit)?;
     if args.json {
-        output::json(&summary)?
+        output::json(&summary)?;
     } else {
-        output::text(describe(&summary, &ended))?
+        output::text(describe(&summary, &ended))?;
     }
     if summary.is_complete() { Ok(()) } else { Err(run_failed(&name)) }
 }
@@ -98,9 +98,7 @@ async fn begin(
             "there is a run called '{name}' already: choose another name, or go on with it by --resume {name}"
         )));
     }
-    // Only this machine's slots: nodes of a fleet that the home's ledger heard of don't help here.
-    let rates = home_ledger.as_ref();
-    let prepared = prepare(&context.settings, rates, name, request)?;
+    let prepared = prepare(&context.settings, home_ledger.as_ref(), Place::Here, name, request)?;
     fs::create_dir_all(&folder).map_err(|error| {
         Failure::unreachable(format!("the folder {} can't be made: {error}", folder.display()))
     })?;

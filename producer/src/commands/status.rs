@@ -108,7 +108,7 @@ pub(super) fn describe(summary: &RunSummary, run: &RunRow) -> String {
         );
     }
     let count = summary.survivor_count;
-    text += &beside_chance(count, manifest.expected_by_chance, &manifest.sieve);
+    text += &beside_chance(count, manifest.expected_by_chance, &manifest.sieve, whole);
     text.push('\n');
     let rows: Vec<[String; 5]> = summary
         .survivors

@@ -15,6 +15,10 @@ pub struct Identity {
     pub role: &'static str,
 }
 
+/// What will be a session.
+pub type Connecting<'a> =
+    Pin<Box<dyn Future<Output = Result<Arc<dyn Broker>, BrokerError>> + Send + 'a>>;
+
 /// Opens a session with the broker at `url`. A bare `embedded:` means the folder `broker` in
 /// `home`.
 ///
@@ -29,7 +33,7 @@ pub fn connect<'a>(
     home: &'a Path,
     identity: Identity,
     patience: Patience,
-) -> Pin<Box<dyn Future<Output = Result<Arc<dyn Broker>, BrokerError>> + Send + 'a>> {
+) -> Connecting<'a> {
     Box::pin(async move {
         if let Some(path) = url.strip_prefix("embedded:") {
             let folder = if path.is_empty() { home.join("broker") } else { path.into() };

@@ -13,6 +13,6 @@ mod embedded;
 mod rabbit;
 
 pub use api::{Broker, BrokerError, Delivery, Listener, Patience, Subscription, Tag};
-pub use connect::{Identity, connect};
+pub use connect::{Connecting, Identity, connect};
 pub use embedded::EmbeddedBroker;
 pub use rabbit::{RabbitBroker, Topology, TopologyReport, apply_topology, check_topology};

@@ -356,7 +356,7 @@ proptest! {
                     .collect();
                 done(&job, tested, &survivors)
             };
-            books.apply(&[record.clone()]);
+            books.apply(std::slice::from_ref(&record));
             if twice {
                 books.apply(&[record]);
             }

@@ -6,7 +6,13 @@ use std::{
 };
 
 use futures_util::{FutureExt, StreamExt, future::try_join_all};
-use lapin::{Channel, Consumer, message::Delivery, options::BasicAckOptions};
+use lapin::{
+    Channel, Consumer,
+    message::Delivery,
+    options::{BasicAckOptions, BasicCancelOptions, BasicNackOptions},
+};
+
+use tokio::runtime::Handle;
 
 use super::supervisor::Link;
 
@@ -84,5 +90,25 @@ impl Consuming {
         }
         self.fruitful = true;
         Some(deliveries)
+    }
+}
+
+impl Drop for Consuming {
+    /// Gives back what the broker had sent ahead and nobody was handed; what was handed over
+    /// stays with the session until it is acknowledged.
+    fn drop(&mut self) {
+        let Ok(runtime) = Handle::try_current() else { return };
+        let channel = self.channel.channel.clone();
+        let mut consumer = self.consumer.clone();
+        runtime.spawn(async move {
+            channel.basic_cancel(consumer.tag(), BasicCancelOptions::default()).await?;
+            // Nothing more comes; the stream ends behind what is buffered.
+            while let Some(delivery) = consumer.next().await {
+                let options = BasicNackOptions { multiple: false, requeue: true };
+                channel.basic_nack(delivery?.delivery_tag, options).await?;
+            }
+            // An error means that the channel is gone, and with it all came back.
+            Ok::<(), lapin::Error>(())
+        });
     }
 }

@@ -2,6 +2,11 @@
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "these are tests")]
 
+#[path = "../../../shared/tests/conformance/mod.rs"]
+#[macro_use]
+mod conformance;
+mod faults;
+
 use std::{
     collections::BTreeSet,
     sync::{Arc, Mutex},
@@ -33,6 +38,21 @@ async fn apply(url: &str) {
     assert!(report.is_sound(), "{report:?}");
     topology.close().await;
 }
+
+/// A vhost for one case of the conformance suite.
+struct Vhost(String);
+
+impl conformance::Site for Vhost {
+    fn url(&self) -> String {
+        self.0.clone()
+    }
+}
+
+async fn vhost() -> Option<Vhost> {
+    place().await.map(|(_, _, url)| Vhost(url))
+}
+
+conformance!(vhost().await);
 
 fn identity(instance: &str) -> Identity {
     Identity { node: "rig1".to_owned(), instance: instance.to_owned(), role: "worker" }
@@ -443,141 +463,5 @@ async fn a_call_that_is_dropped_midway_loses_nothing() {
         }
     };
     soon("an empty queue", until_empty).await;
-    broker.close().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_confirmed_is_lost_when_the_broker_is_killed() {
-    let Some(node) = unless_absent(RabbitNode::start(&Options::default())) else { return };
-    let url = node.url("/");
-    apply(&url).await;
-    let broker = service(&url).await;
-    let mut subscription = broker.subscribe("results.seed", 100).await.unwrap();
-    let publisher = {
-        let broker = Arc::clone(&broker);
-        tokio::spawn(async move {
-            for n in 0..400 {
-                broker.publish("results.seed", message(n)).await.unwrap();
-            }
-        })
-    };
-    let mut seen = BTreeSet::new();
-    let mut killed = 0;
-    let all = async {
-        while seen.len() < 400 {
-            let batch = subscription.next(10).await.unwrap();
-            seen.extend(batch.iter().map(number));
-            broker.ack(batch.into_iter().map(|delivery| delivery.tag).collect()).await.unwrap();
-            if seen.len() > 100 * (killed + 1) && killed < 2 {
-                if killed == 0 { node.kill() } else { node.stop() }.unwrap();
-                node.run().unwrap();
-                killed += 1;
-            }
-        }
-    };
-    timeout(Duration::from_secs(240), all).await.expect("every message");
-    publisher.await.unwrap();
-    assert_eq!(killed, 2);
-    broker.close().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_command_gives_up_and_a_service_waits_for_a_broker_that_starts_late() {
-    let Some(node) = unless_absent(RabbitNode::start(&Options::default())) else { return };
-    let url = node.url("/");
-    apply(&url).await;
-    let brief = Patience::For(Duration::from_millis(500));
-    let command = RabbitBroker::connect(&url, identity("c"), brief).await.unwrap();
-    node.kill().unwrap();
-    let error = soon("the end of patience", command.publish(QUEUE, message(1))).await.unwrap_err();
-    assert!(matches!(error, BrokerError::Unreachable { .. }), "{error:?}");
-    let error = RabbitBroker::connect(&url, identity("c"), brief).await.unwrap_err();
-    assert!(matches!(error, BrokerError::Unreachable { .. }), "{error:?}");
-    let waiting = {
-        let url = url.clone();
-        tokio::spawn(async move { service(&url).await })
-    };
-    node.run().unwrap();
-    let broker = soon("the service", waiting).await.unwrap();
-    broker.publish(QUEUE, message(2)).await.unwrap();
-    assert_eq!(number(&take(&*broker, QUEUE).await), 2);
-    // Closing while the broker is gone is prompt as well.
-    node.kill().unwrap();
-    soon("the close", broker.close()).await;
-    soon("the close", command.close()).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_resource_alarm_holds_publishes_up_and_nothing_else() {
-    let Some(node) = unless_absent(RabbitNode::start(&Options::default())) else { return };
-    let url = node.url("/");
-    apply(&url).await;
-    let broker = service(&url).await;
-    broker.publish(QUEUE, message(1)).await.unwrap();
-    node.ctl(&["set_vm_memory_high_watermark", "absolute", "1MB"]).unwrap();
-    let publisher = {
-        let broker = Arc::clone(&broker);
-        tokio::spawn(async move { broker.publish(QUEUE, message(2)).await })
-    };
-    let delivery = take(&*broker, QUEUE).await;
-    assert_eq!(number(&delivery), 1);
-    broker.ack(vec![delivery.tag]).await.unwrap();
-    soon("an event that is dropped", broker.broadcast(message(3))).await.unwrap();
-    let brief = Patience::For(Duration::from_secs(1));
-    let command = RabbitBroker::connect(&url, identity("c"), brief).await.unwrap();
-    let error = soon("the end of patience", command.publish(QUEUE, message(9))).await.unwrap_err();
-    assert!(error.to_string().contains("alarm"), "{error}");
-    assert!(!publisher.is_finished());
-    node.ctl(&["set_vm_memory_high_watermark", "0.4"]).unwrap();
-    soon("the publish", publisher).await.unwrap().unwrap();
-    broker.close().await;
-    command.close().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_overdue_delivery_comes_back_without_its_neighbours() {
-    let Some(node) = unless_absent(RabbitNode::start(&Options::default())) else { return };
-    // RabbitMQ looks once a minute for deliveries that are overdue, unless told otherwise.
-    let set = "application:set_env(rabbit, consumer_timeout, 6000), \
-               application:set_env(rabbit, channel_tick_interval, 500).";
-    node.ctl(&["eval", set]).unwrap();
-    let url = node.url("/");
-    apply(&url).await;
-    let broker = service(&url).await;
-    let other = service(&url).await;
-    broker.publish(QUEUE, message(1)).await.unwrap();
-    let overdue = broker.take(QUEUE).await.unwrap().unwrap();
-    tokio::time::sleep(Duration::from_secs(4)).await;
-    broker.publish(QUEUE, message(2)).await.unwrap();
-    let neighbour = broker.take(QUEUE).await.unwrap().unwrap();
-    let back = take(&*other, QUEUE).await;
-    assert_eq!((number(&back), back.redelivered), (1, true));
-    other.ack(vec![back.tag]).await.unwrap();
-    broker.ack(vec![overdue.tag, neighbour.tag]).await.unwrap();
-    broker.close().await;
-    assert_eq!(other.take(QUEUE).await.unwrap().map(|delivery| number(&delivery)), None);
-    assert_eq!(other.depth(QUEUE).await.unwrap(), Some(0));
-    other.close().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cluster_of_three_goes_on_when_one_is_killed() {
-    let options = Options { schedulers: 1, ..Options::default() };
-    let Some(cluster) = unless_absent(Cluster::start(3, &options)) else { return };
-    let url = cluster.nodes[0].url("/");
-    apply(&url).await;
-    let broker = service(&url).await;
-    for n in 0..20 {
-        broker.publish(QUEUE, message(n)).await.unwrap();
-        if n == 10 {
-            cluster.nodes[2].kill().unwrap();
-        }
-    }
-    let mut seen = BTreeSet::new();
-    while seen.len() < 20 {
-        let delivery = take(&*broker, QUEUE).await;
-        seen.insert(number(&delivery));
-        broker.ack(vec![delivery.tag]).await.unwrap();
-    }
     broker.close().await;
 }

@@ -1,0 +1,101 @@
+//! The scan rate through the whole fleet, beside the engine's own.
+
+use std::{
+    io::{Read as _, Write as _},
+    process::{Child, Command, Stdio},
+};
+
+use shared::{
+    job::{Job, Task},
+    runner::{Frame, decode_frame, frame_length},
+    sieve::Seeds,
+    spans::Span,
+    wire,
+};
+
+use crate::{
+    Failed, Size,
+    fleet::{self, Fleet},
+    report::{Line, Required, say},
+};
+
+/// Runners side by side, and slots of the worker.
+const SIDE_BY_SIDE: u64 = 2;
+/// Seconds that the engine is measured for, before and after.
+const ALONE: f64 = 8.0;
+
+pub(crate) async fn measure(
+    fleet: &Fleet,
+    size: &Size,
+    lines: &mut Vec<Line>,
+) -> Result<(), Failed> {
+    let job = fleet.sample_job("2^20").await?;
+    let guess = engine(&job, 1 << 26)?;
+    let length = (guess / SIDE_BY_SIDE as f64 * ALONE) as u64;
+    let seeds = (guess * size.seconds) as u64;
+    let before = engine(&job, length)?;
+    // A first run, so that the planner knows this machine's rate as it would on a fleet at work.
+    through_fleet(fleet, "scan-first", seeds / 4)?;
+    let rate = through_fleet(fleet, "scan", seeds)?;
+    let after = engine(&job, length)?;
+    let alone = f64::midpoint(before, after);
+    say(&format!(
+        "   {seeds} seeds of java_random: {:.2} M/s through RabbitMQ; two runners alone {:.2} before, {:.2} after",
+        rate / 1e6,
+        before / 1e6,
+        after / 1e6
+    ))?;
+    lines.push(Line::figure("RabbitMQ: scan, M seeds/s on 2 slots".into(), rate / 1e6, ""));
+    lines.push(Line::figure("  two runners alone, M seeds/s".into(), alone / 1e6, ""));
+    lines.push(Line::new("  fleet to engine".into(), rate / alone, "", Required::AtLeast(0.9)));
+    Ok(())
+}
+
+/// Seeds a second of a run, from its manifest's making until the ledger has all of it.
+fn through_fleet(fleet: &Fleet, run: &str, seeds: u64) -> Result<f64, Failed> {
+    let _aggregator = fleet.aggregator()?;
+    let _worker = fleet.worker(SIDE_BY_SIDE as u32)?;
+    let end = seeds.to_string();
+    let told = fleet.enqueue(run, &["--seed-end", &end, "--wait", "--json"])?;
+    let told: serde_json::Value = serde_json::from_str(&told)?;
+    let rate = told["status"]["seeds_per_second"].as_f64();
+    Ok(rate.ok_or_else(|| format!("no seeds_per_second in {told}"))?)
+}
+
+/// Seeds a second of runners side by side on the same question, each on `length` seeds of its
+/// own: the sum over each one's seconds at work.
+fn engine(job: &Job, length: u64) -> Result<f64, Failed> {
+    let running = (0..SIDE_BY_SIDE)
+        .map(|turn| start(job, Span::new(turn * length, (turn + 1) * length - 1)?))
+        .collect::<Result<Vec<_>, Failed>>()?;
+    running.into_iter().map(|child| Ok(length as f64 / busy_seconds(child)?)).sum()
+}
+
+fn start(job: &Job, span: Span) -> Result<Child, Failed> {
+    let mut job = Job { soft_seconds: 600.0, ..job.clone() };
+    if let Task::Sieve { seeds, .. } = &mut job.task {
+        *seeds = Seeds::Range(span);
+    }
+    let mut child = Command::new(fleet::runner()?)
+        .args(["--threads", "1"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    child.stdin.take().ok_or("no stdin")?.write_all(&wire::encode(&job)?.body)?;
+    Ok(child)
+}
+
+fn busy_seconds(mut child: Child) -> Result<f64, Failed> {
+    let mut stdout = child.stdout.take().ok_or("no stdout")?;
+    let mut prefix = [0; 4];
+    let mut busy = None;
+    while stdout.read_exact(&mut prefix).is_ok() {
+        let mut body = vec![0; frame_length(prefix)?];
+        stdout.read_exact(&mut body)?;
+        if let Frame::Done(result) = decode_frame(&body)? {
+            busy = Some(result.busy_seconds);
+        }
+    }
+    child.wait()?;
+    Ok(busy.ok_or("a runner said nothing of its result")?)
+}
