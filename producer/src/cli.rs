@@ -8,7 +8,11 @@ use std::{
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, error::ErrorKind};
 use rustix::process::Signal;
-use shared::{exit_codes, parent::end_with_parent, settings::ENV_LOG};
+use shared::{
+    exit_codes,
+    parent::end_with_parent,
+    settings::{DEFAULT_LOG, ENV_LOG},
+};
 use tracing_subscriber::EnvFilter;
 
 use crate::{
@@ -150,7 +154,7 @@ fn one_line(error: &clap::Error) -> String {
 }
 
 fn log_to_stderr() {
-    let filter = EnvFilter::try_from_env(ENV_LOG).unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_env(ENV_LOG).unwrap_or_else(|_| EnvFilter::new(DEFAULT_LOG));
     tracing_subscriber::fmt()
         .compact()
         .with_target(false)

@@ -1,7 +1,10 @@
 //! Private RabbitMQ nodes on loopback: own name, data, cookie, ports and port mapper. They end
 //! with the test process, however it ends.
 
+#![expect(clippy::print_stdout, reason = "a skipped test says so")]
+
 use std::{
+    borrow::Borrow,
     fs, io,
     net::TcpStream,
     os::unix::fs::PermissionsExt,
@@ -71,6 +74,21 @@ pub enum NodeError {
         /// The end of its output.
         output: String,
     },
+}
+
+/// What was started; `None`, with a message, where RabbitMQ is not installed.
+///
+/// # Panics
+/// When RabbitMQ is there but fails.
+pub fn unless_absent<T, E: Borrow<NodeError>>(started: Result<T, E>) -> Option<T> {
+    match started {
+        Ok(started) => Some(started),
+        Err(error) if matches!(error.borrow(), NodeError::Absent) => {
+            println!("skipped: {}", error.borrow());
+            None
+        }
+        Err(error) => panic!("{}", error.borrow()),
+    }
 }
 
 /// One node.

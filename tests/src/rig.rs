@@ -22,7 +22,7 @@ use tempfile::TempDir;
 
 use crate::{
     kept::executable,
-    rabbitmq::{NodeError, PASSWORD, RabbitNode, USER},
+    rabbitmq::{PASSWORD, RabbitNode, USER, unless_absent},
 };
 
 /// How long anything may take, on a machine that does other things as well.
@@ -124,6 +124,9 @@ impl Rig {
 
     /// A rig with a fresh vhost of this process's RabbitMQ and the topology in it; `None`, with a
     /// message, where RabbitMQ is not installed.
+    ///
+    /// # Panics
+    /// When RabbitMQ is there but fails, or the topology does.
     #[must_use]
     pub fn rabbit() -> Option<Self> {
         let rig = Self::bare_rabbit()?;
@@ -138,14 +141,7 @@ impl Rig {
     /// When RabbitMQ is there but fails.
     #[must_use]
     pub fn bare_rabbit() -> Option<Self> {
-        let node = match RabbitNode::shared() {
-            Ok(node) => node,
-            Err(error @ NodeError::Absent) => {
-                println!("skipped: {error}");
-                return None;
-            }
-            Err(error) => panic!("{error}"),
-        };
+        let node = unless_absent(RabbitNode::shared())?;
         let vhost = node.add_vhost().expect("a vhost");
         Some(Self::new(Place::Rabbit { node, vhost, user: USER.to_owned() }))
     }
@@ -293,7 +289,7 @@ impl Rig {
     pub fn command(&self, program: &str, args: impl IntoIterator<Item: AsRef<OsStr>>) -> Command {
         let path = executable(program).unwrap_or_else(|error| panic!("{error}"));
         let mut command = Command::new(path);
-        for variable in ["XDG_DATA_HOME", "RIGQUEUE_SERVER", "RUST_BACKTRACE"] {
+        for variable in ["XDG_DATA_HOME", "RIGQUEUE_SERVER", "RIGQUEUE_LOG", "RUST_BACKTRACE"] {
             command.env_remove(variable);
         }
         command
@@ -302,7 +298,6 @@ impl Rig {
             .env("RIGQUEUE_CONFIG", self.path("settings.toml"))
             .env("RIGQUEUE_HOME", self.home())
             .env("RIGQUEUE_BROKER", self.url())
-            .env("RIGQUEUE_LOG", "info")
             // Should the test itself be killed, its processes end with it.
             .env("RIGQUEUE_PARENT", std::process::id().to_string())
             .stdin(Stdio::null());
@@ -377,6 +372,9 @@ impl Rig {
     }
 
     /// What `status RUN --json` says of a run; `None` while it is unknown.
+    ///
+    /// # Panics
+    /// When it says anything else.
     pub fn status(&self, run: &str) -> Option<Value> {
         let answer = self.producer(&["status", run, "--json", "--limit", "10000000"]);
         match answer.code {
@@ -391,7 +389,10 @@ impl Rig {
         self.until(what, || self.status(run).filter(|status| wanted(status)))
     }
 
-    /// Waits until something of a run is covered, while most is not.
+    /// Waits until something of a run is covered, and not all.
+    ///
+    /// # Panics
+    /// When the run ends before.
     pub fn until_under_way(&self, run: &str) -> Value {
         let status = self.until_status(run, "a run under way", |status| {
             status["covered"].as_u64().is_some_and(|covered| covered > 0)

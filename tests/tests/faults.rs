@@ -1,5 +1,7 @@
 //! Whatever is killed or cut in the middle of a run, nothing is lost and nothing counts twice.
 
+#![expect(clippy::unwrap_used, reason = "these are tests")]
+
 use std::{collections::BTreeMap, fs, sync::OnceLock};
 
 use rustix::process::{Pid, Signal, kill_process};

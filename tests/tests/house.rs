@@ -1,6 +1,8 @@
 //! The house rules that a compiler does not check: who depends on whom, how long files are, and
 //! what modules are called.
 
+#![expect(clippy::unwrap_used, reason = "these are tests")]
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,

@@ -1,6 +1,8 @@
 //! Planted seeds are found: by `producer run`, and by separate producer, worker and aggregator
 //! processes on both brokers.
 
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "these are tests")]
+
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use serde_json::{Value, json};

@@ -45,3 +45,12 @@ pub struct Args {
     #[arg(long, hide = true)]
     pub eager: bool,
 }
+
+/// What is wrong with a command line, in one line.
+#[must_use]
+pub fn one_line(wrong: &clap::Error) -> String {
+    let text = wrong.render().to_string();
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let said: Vec<&str> = lines.take_while(|line| !line.starts_with("Usage:")).collect();
+    format!("{} (see --help)", said.join("; "))
+}

@@ -6,9 +6,22 @@ use std::{
 };
 
 use clap::Parser;
+use shared::exit_codes;
+use worker::cli::{Args, one_line};
 
 fn main() -> ExitCode {
-    let args = worker::cli::Args::parse();
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(help) if !help.use_stderr() => {
+            // A closed pipe is nobody's loss.
+            help.print().ok();
+            return exit_codes::DONE.into();
+        }
+        Err(wrong) => {
+            writeln!(io::stderr(), "{}", one_line(&wrong)).ok();
+            return exit_codes::USAGE.into();
+        }
+    };
     match worker::setup::run(&args) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {

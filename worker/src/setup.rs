@@ -13,7 +13,7 @@ use shared::{
     broker::{Identity, Patience, connect},
     exit_codes,
     parent::{ENV_PARENT, end_with_parent},
-    settings::{ENV_LOG, Layers, Settings, data_home, host_name},
+    settings::{DEFAULT_LOG, ENV_LOG, Layers, Settings, data_home, host_name},
 };
 use tokio::runtime;
 use tracing_subscriber::EnvFilter;
@@ -64,7 +64,7 @@ fn resolve(args: &Args) -> Result<Settings, WorkerError> {
 
 fn start_log() -> Result<(), WorkerError> {
     let text = env::var(ENV_LOG).ok().filter(|text| !text.is_empty());
-    let text = text.as_deref().unwrap_or("info");
+    let text = text.as_deref().unwrap_or(DEFAULT_LOG);
     let filter = EnvFilter::try_new(text).map_err(|error| {
         WorkerError::Setting(format!("{ENV_LOG} is '{text}', which is no log filter: {error}"))
     })?;

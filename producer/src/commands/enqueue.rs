@@ -79,15 +79,16 @@ pub(crate) async fn enqueue(context: &Context, args: EnqueueArgs) -> Result<(), 
     }
     let prepared = prepare(&context.settings, ledger.as_ref(), Place::Fleet, run, request)?;
     let basis = if ledger.is_some() { "" } else { " (there is no ledger here to ask)" };
-    output::say(format!("planned for {}{basis}", prepared.basis));
+    let basis = format!("planned for {}{basis}", prepared.basis);
     if args.dry_run {
+        output::say(basis);
         return show_plan(&prepared, args.json);
     }
     let broker = context.broker("producer", Patience::COMMAND).await?;
     let published = prepared.publish(broker.as_ref()).await;
     broker.close().await;
     published?;
-    output::say(prepared.chance_in_words());
+    output::say(format!("{basis}; {}", prepared.chance_in_words()));
     if let Some(ledger) = ledger.filter(|_| args.wait) {
         return wait(ledger, prepared, args.limit, args.json).await;
     }

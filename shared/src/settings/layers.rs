@@ -19,6 +19,9 @@ pub const ENV_HOME: &str = "RIGQUEUE_HOME";
 pub const ENV_SERVER: &str = "RIGQUEUE_SERVER";
 /// Environment variable: the tracing filter.
 pub const ENV_LOG: &str = "RIGQUEUE_LOG";
+/// The log filter unless [`ENV_LOG`] says otherwise. The AMQP library logs every closed channel as
+/// an error, even one that we asked about on purpose; what matters of it we say ourselves.
+pub const DEFAULT_LOG: &str = "info,lapin=off";
 
 const DEFAULTS: &str = include_str!("default.toml");
 

@@ -8,7 +8,9 @@ mod layers;
 mod values;
 
 pub use home::{HomeError, data_home, host_name};
-pub use layers::{ENV_BROKER, ENV_CONFIG, ENV_HOME, ENV_LOG, ENV_SERVER, Layers, SettingsError};
+pub use layers::{
+    DEFAULT_LOG, ENV_BROKER, ENV_CONFIG, ENV_HOME, ENV_LOG, ENV_SERVER, Layers, SettingsError,
+};
 pub use values::{
     ArchProfile, BrokerSettings, PlannerSettings, ScriptsSettings, Seconds, ServeSettings,
     Settings, Slots, StepPreset, WorkerSettings,

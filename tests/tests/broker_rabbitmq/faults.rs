@@ -5,7 +5,7 @@ use super::*;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_confirmed_is_lost_when_the_broker_is_killed() {
-    let Some(node) = own_node() else { return };
+    let Some(node) = unless_absent(RabbitNode::start(&Options::default())) else { return };
     let url = node.url("/");
     apply(&url).await;
     let broker = service(&url).await;
@@ -40,7 +40,7 @@ async fn nothing_confirmed_is_lost_when_the_broker_is_killed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_command_gives_up_and_a_service_waits_for_a_broker_that_starts_late() {
-    let Some(node) = own_node() else { return };
+    let Some(node) = unless_absent(RabbitNode::start(&Options::default())) else { return };
     let url = node.url("/");
     apply(&url).await;
     let brief = Patience::For(Duration::from_millis(500));
@@ -66,7 +66,7 @@ async fn a_command_gives_up_and_a_service_waits_for_a_broker_that_starts_late() 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_resource_alarm_holds_publishes_up_and_nothing_else() {
-    let Some(node) = own_node() else { return };
+    let Some(node) = unless_absent(RabbitNode::start(&Options::default())) else { return };
     let url = node.url("/");
     apply(&url).await;
     let broker = service(&url).await;
@@ -93,7 +93,7 @@ async fn a_resource_alarm_holds_publishes_up_and_nothing_else() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_overdue_delivery_comes_back_without_its_neighbours() {
-    let Some(node) = own_node() else { return };
+    let Some(node) = unless_absent(RabbitNode::start(&Options::default())) else { return };
     // RabbitMQ looks once a minute for deliveries that are overdue, unless told otherwise.
     let set = "application:set_env(rabbit, consumer_timeout, 6000), \
                application:set_env(rabbit, channel_tick_interval, 500).";
@@ -119,14 +119,8 @@ async fn an_overdue_delivery_comes_back_without_its_neighbours() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_of_three_goes_on_when_one_is_killed() {
-    let cluster = match Cluster::start(3, &Options { schedulers: 1, ..Options::default() }) {
-        Ok(cluster) => cluster,
-        Err(error @ NodeError::Absent) => {
-            println!("skipped: {error}");
-            return;
-        }
-        Err(error) => panic!("{error}"),
-    };
+    let options = Options { schedulers: 1, ..Options::default() };
+    let Some(cluster) = unless_absent(Cluster::start(3, &options)) else { return };
     let url = cluster.nodes[0].url("/");
     apply(&url).await;
     let broker = service(&url).await;

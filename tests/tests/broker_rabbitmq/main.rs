@@ -17,38 +17,15 @@ use shared::{
     broker::{Broker, BrokerError, Delivery, Identity, Patience, RabbitBroker, Topology},
     wire::Message,
 };
-use tests::rabbitmq::{Cluster, NodeError, Options, PASSWORD, RabbitNode, USER};
+use tests::rabbitmq::{Cluster, Options, PASSWORD, RabbitNode, USER, unless_absent};
 use tokio::time::timeout;
 
 const QUEUE: &str = "jobs.seed.cpu";
 const COMMAND: Patience = Patience::For(Duration::from_secs(5));
 
-/// The shared node; `None` where RabbitMQ is not installed.
-fn shared_node() -> Option<&'static RabbitNode> {
-    match RabbitNode::shared() {
-        Ok(node) => Some(node),
-        Err(error @ NodeError::Absent) => {
-            println!("skipped: {error}");
-            None
-        }
-        Err(error) => panic!("{error}"),
-    }
-}
-
-fn own_node() -> Option<RabbitNode> {
-    match RabbitNode::start(&Options::default()) {
-        Ok(node) => Some(node),
-        Err(error @ NodeError::Absent) => {
-            println!("skipped: {error}");
-            None
-        }
-        Err(error) => panic!("{error}"),
-    }
-}
-
 /// A vhost of the shared node with the topology in it.
 async fn place() -> Option<(&'static RabbitNode, String, String)> {
-    let node = shared_node()?;
+    let node = unless_absent(RabbitNode::shared())?;
     let vhost = node.add_vhost().unwrap();
     let url = node.url(&vhost);
     apply(&url).await;
@@ -235,7 +212,7 @@ async fn a_user_without_permission_is_told_which() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_missing_topology_is_named_with_the_command_that_makes_it() {
-    let Some(node) = shared_node() else { return };
+    let Some(node) = unless_absent(RabbitNode::shared()) else { return };
     let vhost = node.add_vhost().unwrap();
     let url = node.url(&vhost);
     let broker = service(&url).await;
@@ -265,7 +242,7 @@ async fn a_missing_topology_is_named_with_the_command_that_makes_it() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_topology_is_applied_once_and_checked_by_name() {
-    let Some(node) = shared_node() else { return };
+    let Some(node) = unless_absent(RabbitNode::shared()) else { return };
     let vhost = node.add_vhost().unwrap();
     let topology = Topology::connect(&node.url(&vhost), COMMAND).await.unwrap();
     let all = shared::topology::durable_queues().len() + 4;
