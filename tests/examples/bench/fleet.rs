@@ -72,6 +72,11 @@ impl Fleet {
         Ok(fleet)
     }
 
+    /// The data folder.
+    pub(crate) fn home(&self) -> &Path {
+        self.home.path()
+    }
+
     /// A broker session of the bench's own.
     pub(crate) async fn session(&self) -> Result<Arc<dyn Broker>, Failed> {
         let instance = format!("bench-{}", process::id());

@@ -5,6 +5,8 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
+use producer::ledger::Ledger;
+use rusqlite::{Connection, OpenFlags};
 use shared::{
     job::{Job, Task},
     runner::{Frame, decode_frame, frame_length},
@@ -16,7 +18,7 @@ use shared::{
 use crate::{
     Failed, Size,
     fleet::{self, Fleet},
-    report::{Line, Required, say},
+    report::{Line, Required, processor_seconds, say},
 };
 
 /// Runners side by side, and slots of the worker.
@@ -33,10 +35,14 @@ pub(crate) async fn measure(
     let guess = engine(&job, 1 << 26)?;
     let length = (guess / SIDE_BY_SIDE as f64 * ALONE) as u64;
     let seeds = (guess * size.seconds) as u64;
+    let started = processor_seconds()?;
     let before = engine(&job, length)?;
+    let per_second_alone = (SIDE_BY_SIDE * length) as f64 / (processor_seconds()? - started);
     // A first run, so that the planner knows this machine's rate as it would on a fleet at work.
     through_fleet(fleet, "scan-first", seeds / 4)?;
+    let started = processor_seconds()?;
     let rate = through_fleet(fleet, "scan", seeds)?;
+    let per_second = seeds as f64 / (processor_seconds()? - started);
     let after = engine(&job, length)?;
     let alone = f64::midpoint(before, after);
     say(&format!(
@@ -45,10 +51,25 @@ pub(crate) async fn measure(
         before / 1e6,
         after / 1e6
     ))?;
+    say(&format!(
+        "   jobs held the slots for {:.1} % of the time",
+        busy_share(fleet, "scan")? * 100.0
+    ))?;
     lines.push(Line::figure("RabbitMQ: scan, M seeds/s on 2 slots".into(), rate / 1e6, ""));
     lines.push(Line::figure("  two runners alone, M seeds/s".into(), alone / 1e6, ""));
     lines.push(Line::new("  fleet to engine".into(), rate / alone, "", Required::AtLeast(0.9)));
+    let what = "  the same by processor time (all but the broker's)".to_owned();
+    lines.push(Line::figure(what, per_second / per_second_alone, ""));
     Ok(())
+}
+
+/// The share of the slots' time, from the run's opening to its end, in which a runner was at work.
+fn busy_share(fleet: &Fleet, run: &str) -> Result<f64, Failed> {
+    let path = Ledger::path(fleet.home());
+    let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    let sum = "SELECT sum(busy_seconds) / (?2 * (ended_at - opened_at)) \
+               FROM runs JOIN outcomes ON outcomes.run = runs.id WHERE name = ?1";
+    Ok(db.query_row(sum, (run, SIDE_BY_SIDE), |row| row.get(0))?)
 }
 
 /// Seeds a second of a run, from its manifest's making until the ledger has all of it.
