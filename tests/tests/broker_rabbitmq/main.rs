@@ -1,6 +1,6 @@
 //! The broker on a real, private RabbitMQ. Skipped, with a message, where it is not installed.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "these are tests")]
+#![expect(clippy::unwrap_used, reason = "these are tests")]
 
 #[path = "../../../shared/tests/conformance/mod.rs"]
 #[macro_use]
