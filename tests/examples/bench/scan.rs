@@ -23,8 +23,10 @@ use crate::{
 
 /// Runners side by side, and slots of the worker.
 const SIDE_BY_SIDE: u64 = 2;
-/// Seconds that the engine is measured for, before and after.
-const ALONE: f64 = 8.0;
+/// Seconds that the engine is measured for in one turn.
+const ALONE: f64 = 6.0;
+/// Turns of engine and fleet.
+const TURNS: u32 = 3;
 
 pub(crate) async fn measure(
     fleet: &Fleet,
@@ -35,26 +37,31 @@ pub(crate) async fn measure(
     let guess = engine(&job, 1 << 26)?;
     let length = (guess / SIDE_BY_SIDE as f64 * ALONE) as u64;
     let seeds = (guess * size.seconds) as u64;
-    let started = processor_seconds()?;
-    let before = engine(&job, length)?;
-    let per_second_alone = (SIDE_BY_SIDE * length) as f64 / (processor_seconds()? - started);
     // A first run, so that the planner knows this machine's rate as it would on a fleet at work.
     through_fleet(fleet, "scan-first", seeds / 4)?;
-    let started = processor_seconds()?;
-    let rate = through_fleet(fleet, "scan", seeds)?;
-    let per_second = seeds as f64 / (processor_seconds()? - started);
-    let after = engine(&job, length)?;
-    let alone = f64::midpoint(before, after);
-    say(&format!(
-        "   {seeds} seeds of java_random: {:.2} M/s through RabbitMQ; two runners alone {:.2} before, {:.2} after",
-        rate / 1e6,
-        before / 1e6,
-        after / 1e6
-    ))?;
-    say(&format!(
-        "   jobs held the slots for {:.1} % of the time",
-        busy_share(fleet, "scan")? * 100.0
-    ))?;
+    // In turns, and the fastest turn of each counts: the machine may be shared.
+    let (mut alone, mut rate) = (0.0, 0.0);
+    let (mut per_second_alone, mut per_second) = (0.0, 0.0);
+    let best = |best: &mut f64, turn: f64| *best = best.max(turn);
+    for turn in 1..=TURNS {
+        let run = format!("scan-{turn}");
+        let started = processor_seconds()?;
+        let by_engine = engine(&job, length)?;
+        let between = processor_seconds()?;
+        let by_fleet = through_fleet(fleet, &run, seeds)?;
+        let ended = processor_seconds()?;
+        say(&format!(
+            "   {seeds} seeds of java_random: {:.2} M/s through RabbitMQ, the slots at work for \
+             {:.1} % of the time; two runners alone {:.2} M/s",
+            by_fleet / 1e6,
+            busy_share(fleet, &run)? * 100.0,
+            by_engine / 1e6
+        ))?;
+        best(&mut alone, by_engine);
+        best(&mut rate, by_fleet);
+        best(&mut per_second_alone, (SIDE_BY_SIDE * length) as f64 / (between - started));
+        best(&mut per_second, seeds as f64 / (ended - between));
+    }
     lines.push(Line::figure("RabbitMQ: scan, M seeds/s on 2 slots".into(), rate / 1e6, ""));
     lines.push(Line::figure("  two runners alone, M seeds/s".into(), alone / 1e6, ""));
     lines.push(Line::new("  fleet to engine".into(), rate / alone, "", Required::AtLeast(0.9)));
