@@ -13,7 +13,7 @@ use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
 
 use crate::{
     ledger::{Ledger, LedgerError, RunRow},
-    summary::{RunSummary, rate},
+    summary::{Record, RunSummary, rate},
 };
 
 /// A file format of survivors.
@@ -64,24 +64,11 @@ pub enum ExportError {
 /// `rate` and `skip`.
 #[derive(Debug, Serialize)]
 struct FileRecord<'a> {
-    seed: u64,
-    seed_hex: String,
+    #[serde(flatten)]
+    record: Record,
     family: &'a str,
-    matches: u32,
-    total: usize,
-    rate: f64,
     match_rate: f64,
-    skip: u32,
     best_skip: u32,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reverse: Option<FileReverse>,
-}
-
-#[derive(Debug, Serialize)]
-struct FileReverse {
-    matches: u32,
-    rate: f64,
-    skip: u32,
 }
 
 /// Writes all survivors of a run, ascending by seed.
@@ -117,20 +104,10 @@ fn write_json(ledger: &Ledger, run: &RunRow, out: &mut impl Write) -> Result<(),
     let mut separator = "[\n";
     ledger.each_survivor(run, |s: Survivor| -> Result<(), ExportError> {
         let record = FileRecord {
-            seed: s.seed,
-            seed_hex: format!("{:#x}", s.seed),
+            record: Record::new(s, total),
             family,
-            matches: s.best.matches,
-            total,
-            rate: rate(s.best, total),
             match_rate: rate(s.best, total),
-            skip: s.best.skip,
             best_skip: s.best.skip,
-            reverse: s.reverse.map(|best| FileReverse {
-                matches: best.matches,
-                rate: rate(best, total),
-                skip: best.skip,
-            }),
         };
         out.write_all(separator.as_bytes())?;
         separator = ",\n";
