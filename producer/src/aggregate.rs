@@ -247,7 +247,8 @@ impl Aggregator {
     }
 
     async fn tell_fleet(&self) -> Result<(), AggregateError> {
-        let state = FleetState { min_epochs: self.ledger.min_epochs(now())? };
+        let state =
+            FleetState { min_epochs: self.ledger.min_epochs(now())?, ..FleetState::default() };
         Ok(self.broker.broadcast(wire::encode(&state)?).await?)
     }
 

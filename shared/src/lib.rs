@@ -6,6 +6,7 @@
 #[cfg(feature = "broker")]
 pub mod broker;
 pub mod exit_codes;
+pub mod failpoint;
 pub mod families;
 pub mod job;
 pub mod messages;

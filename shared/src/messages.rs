@@ -1,6 +1,6 @@
 //! The messages beside jobs and outcomes: manifests, bells, heartbeats, fleet state.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -23,12 +23,16 @@ pub struct RunOpened {
     pub epoch: u32,
     /// The pipeline step, `2` for sieves.
     pub step: String,
-    /// `sieve` or `reverse_sieve`.
+    /// `sieve`, `reverse_sieve`, or `verify` for a verification of another run.
     pub kind: String,
     /// The question.
     pub sieve: Sieve,
     /// What is to be covered: seeds, or the indices of the candidate list.
     pub requested: Span,
+    /// The parts of `requested` that are to be covered, for a verification of samples; empty for
+    /// all of it.
+    #[serde(default)]
+    pub samples: Vec<Span>,
     /// How many [`RunPart`]s follow (0 for a range).
     pub parts: u32,
     /// How many jobs the producer publishes.
@@ -39,6 +43,12 @@ pub struct RunOpened {
     pub expected_method: String,
     /// Which engine was asked for.
     pub engine: Engine,
+    /// Which hardware was asked for; `None` for all there is.
+    #[serde(default)]
+    pub arch: Option<Arch>,
+    /// Seeds (or candidates) a piece, if that was asked for.
+    #[serde(default)]
+    pub chunk: Option<u64>,
     /// How soon its jobs should run.
     pub urgency: Urgency,
     /// How often a job may be tried.
@@ -145,7 +155,28 @@ pub enum Stage {
 
 /// What the aggregator wants every worker to know.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct FleetState {
     /// Per run whose jobs may still be queued: jobs of a smaller epoch are acked away unrun.
     pub min_epochs: BTreeMap<String, u32>,
+    /// Runs that were cancelled or have failed: what still runs of them is ended (TERM, grace,
+    /// KILL).
+    pub ended: BTreeSet<String>,
+    /// Runs that are paused: their runners are asked to finish short, their scripts go on.
+    pub paused: BTreeSet<String>,
+    /// Nodes that are told to stand aside.
+    pub nodes: BTreeMap<String, NodeOrder>,
+    /// Devices that take nothing, as `node/device`.
+    pub quarantined: BTreeSet<String>,
+}
+
+/// What a node is told to do until it is told otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeOrder {
+    /// Take no new jobs; what runs goes on.
+    Pause,
+    /// Take no new jobs; runners finish short, scripts go on for `drain_timeout`, and what was
+    /// not done goes back.
+    Drain,
 }

@@ -197,37 +197,92 @@ impl Extend<Survivor> for Survivors {
 pub enum Failure {
     /// The job's: its child exited with this code.
     ExitCode(i32),
-    /// The job's, dead at once: a runner or worker found it makes no sense.
+    /// The job's: its script said so itself.
+    Reported,
+    /// The job's: the output it declared is not there.
+    MissingOutput,
+    /// The job's: the output it declared is empty.
+    EmptyOutput,
+    /// The job's: the child ended well but without a readable result.
+    InvalidOutput,
+    /// The job's: it wanted more memory than its own limit.
+    OutOfMemory,
+    /// The job's: a script past its time limit.
+    Timeout,
+    /// The job's, dead at once: a runner or worker found it makes no sense, or every node refused
+    /// it.
     Rejected,
     /// The job's, dead at once: its message could not be decoded.
     Undecodable,
-    /// The node's: the child could not be started.
-    SpawnFailed,
+    /// The job's, dead at once: the broker delivered it so often that it gave up.
+    DeliveryLimit,
+    /// The device's: it is gone from under the job.
+    DeviceLost,
+    /// The device's: it computed wrongly, as its own witness shows.
+    WitnessMissed,
     /// The device's: no progress, or a runner past its time limit.
     Stalled,
+    /// The node's: a file that the job needs could not be had.
+    InputMissing,
+    /// The node's: the child could not be started.
+    SpawnFailed,
+    /// The node's: the host ran out of memory.
+    HostOutOfMemory,
     /// Undecided: the child died of this signal.
     Crashed(i32),
-    /// The child ended well but without a readable result.
-    InvalidOutput,
+}
+
+/// Whose fault a failure is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Blame {
+    /// The job's: it uses up an attempt.
+    Job,
+    /// The device's: a strike against it, and no attempt.
+    Device,
+    /// The node's: no attempt.
+    Node,
+    /// Not known until the job has run elsewhere: it uses up an attempt, and becomes a strike
+    /// when the same job succeeds on another device.
+    Undecided,
 }
 
 impl Failure {
+    /// Whose it is.
+    #[must_use]
+    pub const fn blame(self) -> Blame {
+        match self {
+            Self::ExitCode(_)
+            | Self::Reported
+            | Self::MissingOutput
+            | Self::EmptyOutput
+            | Self::InvalidOutput
+            | Self::OutOfMemory
+            | Self::Timeout
+            | Self::Rejected
+            | Self::Undecodable
+            | Self::DeliveryLimit => Blame::Job,
+            Self::DeviceLost | Self::WitnessMissed | Self::Stalled => Blame::Device,
+            Self::InputMissing | Self::SpawnFailed | Self::HostOutOfMemory => Blame::Node,
+            Self::Crashed(_) => Blame::Undecided,
+        }
+    }
+
     /// Whether another try can't help.
     #[must_use]
     pub const fn is_final(self) -> bool {
-        matches!(self, Self::Rejected | Self::Undecodable)
+        matches!(self, Self::Rejected | Self::Undecodable | Self::DeliveryLimit)
     }
 
     /// Whether it uses up one of the job's attempts.
     #[must_use]
     pub const fn costs_attempt(self) -> bool {
-        !matches!(self, Self::SpawnFailed | Self::Stalled)
+        matches!(self.blame(), Blame::Job | Blame::Undecided)
     }
 
     /// Whether a child ran.
     #[must_use]
     pub const fn started(self) -> bool {
-        !matches!(self, Self::Rejected | Self::Undecodable | Self::SpawnFailed)
+        !(self.is_final() || matches!(self, Self::InputMissing | Self::SpawnFailed))
     }
 }
 
@@ -235,12 +290,9 @@ impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::ExitCode(code) => write!(f, "ExitCode({code})"),
-            Self::Rejected => f.write_str("Rejected"),
-            Self::Undecodable => f.write_str("Undecodable"),
-            Self::SpawnFailed => f.write_str("SpawnFailed"),
-            Self::Stalled => f.write_str("Stalled"),
             Self::Crashed(signal) => write!(f, "Crashed({signal})"),
-            Self::InvalidOutput => f.write_str("InvalidOutput"),
+            // A kind without a value is called as it is written here.
+            plain => write!(f, "{plain:?}"),
         }
     }
 }
@@ -250,10 +302,16 @@ impl std::fmt::Display for Failure {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Return {
-    /// The worker is shutting down.
+    /// The worker, or its node, is draining.
     Drain,
     /// This node can never run it.
     NeverFits,
+    /// This node can't run it now: memory.
+    NoMemoryNow,
+    /// Its run is paused.
+    Paused,
+    /// Its run was cancelled.
+    Cancelled,
     /// This node has no runner for it.
     NotHere,
 }

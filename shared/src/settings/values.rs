@@ -16,6 +16,8 @@ pub struct Settings {
     pub worker: WorkerSettings,
     /// How ranges are cut.
     pub planner: PlannerSettings,
+    /// How the ledger is kept.
+    pub aggregator: AggregatorSettings,
     /// The HTTP side of `producer serve`.
     pub serve: ServeSettings,
     /// Where scripts come from.
@@ -72,6 +74,15 @@ pub struct PlannerSettings {
     pub target_seconds: f64,
     /// How long the last pieces of a queue should take.
     pub min_seconds: f64,
+}
+
+/// How the ledger is kept.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AggregatorSettings {
+    /// How long a run must have been silent, with nothing queued or held, before what it lacks is
+    /// queued again.
+    pub reconcile_after: Seconds,
 }
 
 /// The HTTP side of `producer serve`.

@@ -90,7 +90,8 @@ async fn jobs_of_an_older_epoch_are_acknowledged_unrun() {
     let mut worker = rig.worker_with("whole", &[], "");
     let first = ears.heartbeat(|heartbeat| !heartbeat.informed).await;
     assert_eq!((first.slots.len(), first.draining), (1, false));
-    let state = FleetState { min_epochs: [("run-1".to_owned(), 2)].into() };
+    let state =
+        FleetState { min_epochs: [("run-1".to_owned(), 2)].into(), ..FleetState::default() };
     rig.broker.broadcast(wire::encode(&state).unwrap()).await.unwrap();
     assert_eq!(rig.outcome().await.job, "new");
     assert_eq!(rig.pids().len(), 1);
