@@ -16,7 +16,10 @@ use shared::{
 use tracing_subscriber::EnvFilter;
 
 use crate::{
-    commands::{self, AggregateArgs, EnqueueArgs, ExportArgs, RunArgs, StatusArgs, TopologyAction},
+    commands::{
+        self, AggregateArgs, EnqueueArgs, ExportArgs, RunArgs, StatusArgs, TopologyAction,
+        VerifyArgs,
+    },
     context::Context,
     failure::Failure,
     output,
@@ -64,8 +67,10 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Write a run's survivors as JSON, CSV or NPZ
+    /// Write a run's survivors as JSON, CSV or NPZ, or its certificate
     Export(ExportArgs),
+    /// Test a run's survivors and a random share of its intervals again
+    Verify(Box<VerifyArgs>),
     /// List the generators there are
     Families {
         /// Print JSON
@@ -189,6 +194,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Status(args) => commands::status(context, args).await,
         Command::Runs { json } => commands::runs(context, json),
         Command::Export(args) => commands::export(context, &args),
+        Command::Verify(args) => commands::verify(context, *args).await,
         Command::Families { json } => commands::families(json),
         Command::Topology { action } => commands::topology(context, action).await,
         Command::Config { action: ConfigAction::Show { json } } => {

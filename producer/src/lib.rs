@@ -3,6 +3,7 @@
 
 pub mod aggregate;
 pub mod candidates;
+pub mod certificate;
 pub mod chance;
 pub mod cli;
 mod commands;
@@ -20,3 +21,4 @@ pub mod request;
 pub mod rows;
 pub mod sieve_args;
 pub mod summary;
+pub mod verify;

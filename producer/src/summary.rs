@@ -1,6 +1,6 @@
 //! What `status`, `run` and `enqueue --wait` say of a run: the JSON that others rely on.
 
-use serde::{Serialize, Serializer, ser::SerializeSeq as _};
+use serde::{Deserialize, Serialize, Serializer, ser::SerializeSeq as _};
 use shared::{
     outcome::{Best, Survivor},
     sieve::{Direction, Sieve},
@@ -66,7 +66,7 @@ pub struct RunSummary {
 }
 
 /// A half-open range; its end may be 2^64.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HalfOpen {
     /// The first value.
     pub start: u64,

@@ -11,6 +11,7 @@ mod publish;
 mod run;
 mod status;
 mod topology;
+mod verify;
 
 pub(crate) use aggregate::{AggregateArgs, aggregate};
 pub(crate) use config::config_show;
@@ -20,3 +21,4 @@ pub(crate) use families::families;
 pub(crate) use run::{RunArgs, run};
 pub(crate) use status::{StatusArgs, runs, status};
 pub(crate) use topology::{TopologyAction, topology};
+pub(crate) use verify::{VerifyArgs, verify};

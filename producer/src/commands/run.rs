@@ -23,8 +23,9 @@ use super::{
 use crate::{
     aggregate::now,
     context::{Context, check_run_name},
+    export::write_certificate_into,
     failure::Failure,
-    ledger::{Ledger, RunRow},
+    ledger::{Ledger, RunRow, RunState},
     output,
     sieve_args::SieveArgs,
     summary::{DEFAULT_LIMIT, RunSummary},
@@ -69,6 +70,9 @@ pub(crate) async fn run(context: &Context, args: RunArgs) -> Result<(), Failure>
     };
     let ledger = Ledger::read(&folder)?.ok_or_else(|| Failure::no_run(&name, &folder))?;
     keep_rates(context, &ledger);
+    if ended.state == RunState::Complete {
+        write_certificate_into(&ledger, &ended, &folder)?;
+    }
     let summary = RunSummary::read(&ledger, &ended, args.limit)?;
     if args.json {
         output::json(&summary)?;

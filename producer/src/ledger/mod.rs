@@ -10,6 +10,7 @@ mod nodes;
 mod open;
 mod outbox;
 mod rates;
+mod reports;
 mod runs;
 mod survivors;
 
@@ -18,5 +19,6 @@ pub use nodes::NodeSeen;
 pub use open::{Ledger, LedgerError, LedgerLock};
 pub use outbox::Due;
 pub use rates::{LearnedRate, RateKey};
+pub use reports::{Report, Reported};
 pub use runs::{Counts, DeadJob, RunRow, RunState};
 pub use survivors::Disagreement;
