@@ -231,10 +231,7 @@ impl Certificate {
     /// build.
     pub fn read(path: &Path) -> Result<Self, CertificateError> {
         let unreadable = |source| CertificateError::Unreadable { path: path.to_owned(), source };
-        let malformed = |why: String| CertificateError::Malformed {
-            path: path.to_owned(),
-            why: one_line(&why),
-        };
+        let malformed = |why| CertificateError::Malformed { path: path.to_owned(), why };
         let mut bytes = Vec::new();
         let file = File::open(path).map_err(unreadable)?;
         file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
@@ -247,8 +244,12 @@ impl Certificate {
     /// Reads a certificate from its JSON.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// What is wrong with it, in one line.
     pub fn from_json(json: &[u8]) -> Result<Self, String> {
+        Self::parsed(json).map_err(|why| one_line(&why))
+    }
+
+    fn parsed(json: &[u8]) -> Result<Self, String> {
         /// The one key that every version has.
         #[derive(Deserialize)]
         struct Versioned {

@@ -80,7 +80,7 @@ pub fn read(path: &Path) -> Result<Vec<Survivor>, ListedError> {
     if length > MAX_BYTES {
         return Err(malformed(format!("it is larger than {} GiB", MAX_BYTES >> 30)));
     }
-    parse(BufReader::new(file.take(MAX_BYTES))).map_err(|why| malformed(one_line(&why)))
+    parse(BufReader::new(file.take(MAX_BYTES))).map_err(malformed)
 }
 
 /// What a parser says, in one line whatever it quotes.
@@ -91,8 +91,12 @@ pub(crate) fn one_line(text: &str) -> String {
 /// Reads survivors in either form, ascending by seed.
 ///
 /// # Errors
-/// What is wrong, if they are in neither.
-pub fn parse(mut input: impl BufRead) -> Result<Vec<Survivor>, String> {
+/// What is wrong, in one line, if they are in neither.
+pub fn parse(input: impl BufRead) -> Result<Vec<Survivor>, String> {
+    parse_either(input).map_err(|why| one_line(&why))
+}
+
+fn parse_either(mut input: impl BufRead) -> Result<Vec<Survivor>, String> {
     let is_json = loop {
         let buffer = input.fill_buf().map_err(|error| error.to_string())?;
         match buffer.iter().position(|byte| !byte.is_ascii_whitespace()) {

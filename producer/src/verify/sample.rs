@@ -110,7 +110,7 @@ pub fn outcomes<'r>(
             break;
         }
         let news: u128 =
-            report.tested.iter().flat_map(|span| covered.holes(*span)).map(|hole| hole.len()).sum();
+            report.tested.iter().flat_map(|span| covered.holes(*span)).map(Span::len).sum();
         if news > 0 {
             count += news;
             covered.extend(report.tested.iter().copied());
