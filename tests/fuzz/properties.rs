@@ -77,7 +77,7 @@ fn messages(bytes: &[u8]) {
                     let (head, rest) = span.split_at(span.len() / 2);
                     for part in [Some(head), rest].into_iter().flatten() {
                         let part = job.for_part(part).expect("a part of a job");
-                        assert_eq!(part.validate().is_ok(), job.validate().is_ok());
+                        assert!(part.validate().is_ok() || job.validate().is_err());
                     }
                 }
                 if let Err(error) = job.validate() {
