@@ -39,6 +39,12 @@ pub fn seed_queue(arch: Arch, urgency: Urgency) -> String {
     with_urgency(format!("jobs.seed.{}", arch.name()), urgency)
 }
 
+/// The queues of seed-range jobs of an urgency, one of each architecture.
+#[must_use]
+pub fn seed_queues(urgency: Urgency) -> [String; 3] {
+    Arch::ALL.map(|arch| seed_queue(arch, urgency))
+}
+
 /// The queue of script jobs for an architecture (`None`: any) and urgency.
 #[must_use]
 pub fn script_queue(arch: Option<Arch>, urgency: Urgency) -> String {

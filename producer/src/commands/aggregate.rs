@@ -2,13 +2,10 @@
 
 use std::path::PathBuf;
 
-use shared::{
-    broker::{Broker, Patience, apply_topology},
-    topology::RESULTS_SEED,
-};
+use shared::broker::Patience;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::{
     aggregate::Aggregator,
@@ -42,20 +39,11 @@ pub(crate) async fn aggregate(context: &Context, args: AggregateArgs) -> Result<
         broker = context.broker("aggregator", Patience::Forever) => broker?,
         () = stop.cancelled() => return Ok(()),
     };
-    declare_what_is_missing(context, broker.as_ref()).await?;
-    let mut aggregator = Aggregator::new(broker.clone(), ledger, args.output_dir);
+    let settings = context.settings.clone();
+    let mut aggregator = Aggregator::new(broker.clone(), ledger, settings, args.output_dir);
     let worked = aggregator.work(args.until_complete.as_deref(), &stop).await;
     broker.close().await;
     Ok(worked?)
-}
-
-/// A broker without our results queue has lost its topology, or never had it.
-async fn declare_what_is_missing(context: &Context, broker: &dyn Broker) -> Result<(), Failure> {
-    if broker.depth(RESULTS_SEED).await?.is_none() {
-        warn!(queue = RESULTS_SEED, "a queue is missing: declaring the topology again");
-        apply_topology(&context.settings.broker.url, Patience::COMMAND).await?;
-    }
-    Ok(())
 }
 
 /// Cancels `stop` at SIGTERM or SIGINT.

@@ -7,13 +7,14 @@ use shared::{broker::Patience, exit_codes};
 
 use super::{
     follow::{Watch, progress_bar},
-    publish::{Place, Prepared, fresh_run_id, prepare},
+    publish::{Prepared, fresh_run_id, prepare},
     status::describe,
 };
 use crate::{
     context::{Context, check_run_name},
     dry_run::DryRun,
     failure::Failure,
+    fleet::Known,
     ledger::Ledger,
     output,
     sieve_args::SieveArgs,
@@ -77,7 +78,8 @@ pub(crate) async fn enqueue(context: &Context, args: EnqueueArgs) -> Result<(), 
             "there is a run called '{run}' already: choose another name"
         )));
     }
-    let prepared = prepare(&context.settings, ledger.as_ref(), Place::Fleet, run, request)?;
+    let known = ledger.as_ref().map_or_else(|| Ok(Known::default()), Known::of)?;
+    let prepared = prepare(&context.settings, &known, run, request)?;
     let basis = if ledger.is_some() { "" } else { " (there is no ledger here to ask)" };
     let basis = format!("planned for {}{basis}", prepared.basis);
     if args.dry_run {

@@ -17,13 +17,14 @@ use super::{
     enqueue::run_failed,
     follow::{Watch, progress_bar},
     local::Part,
-    publish::{Place, fresh_run_id, prepare},
+    publish::{fresh_run_id, prepare},
     status::describe,
 };
 use crate::{
     aggregate::now,
     context::{Context, check_run_name},
     failure::Failure,
+    fleet::Known,
     ledger::{Ledger, RunRow},
     output,
     sieve_args::SieveArgs,
@@ -92,13 +93,14 @@ async fn begin(
     check_run_name(&name)?;
     let folder = context.local(&name);
     let home_ledger = Ledger::read(&context.home)?;
-    let known = home_ledger.as_ref().map_or(Ok(None), |ledger| ledger.run(&name))?;
-    if folder.exists() || known.is_some() {
+    let taken = home_ledger.as_ref().map_or(Ok(None), |ledger| ledger.run(&name))?;
+    if folder.exists() || taken.is_some() {
         return Err(Failure::usage(format!(
             "there is a run called '{name}' already: choose another name, or go on with it by --resume {name}"
         )));
     }
-    let prepared = prepare(&context.settings, home_ledger.as_ref(), Place::Here, name, request)?;
+    let known = home_ledger.as_ref().map_or_else(|| Ok(Known::default()), Known::of)?.here();
+    let prepared = prepare(&context.settings, &known, name, request)?;
     fs::create_dir_all(&folder).map_err(|error| {
         Failure::unreachable(format!("the folder {} can't be made: {error}", folder.display()))
     })?;
