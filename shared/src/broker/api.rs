@@ -175,6 +175,21 @@ pub enum BrokerError {
         /// The queue.
         queue: String,
     },
+    /// It belongs to another ledger.
+    #[error(
+        "the broker at {url} belongs to {}, not to this ledger ({ledger}): use that ledger's \
+         RIGQUEUE_HOME or another broker; if that ledger is lost, `producer topology apply \
+         --adopt` gives the broker to this one",
+        owner.as_deref().map_or("another ledger".to_owned(), |uuid| format!("ledger {uuid}"))
+    )]
+    Owned {
+        /// The URL, without its password.
+        url: String,
+        /// The uuid of the ledger that it belongs to, where the broker tells.
+        owner: Option<String>,
+        /// The uuid of the ledger that it was asked for.
+        ledger: String,
+    },
     /// The embedded broker's folder can't be used.
     #[error("the embedded broker in {folder} can't be used: {why}")]
     Folder {

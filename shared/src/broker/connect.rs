@@ -1,6 +1,10 @@
 //! Chooses the implementation by URL.
 
-use std::{path::Path, pin::Pin, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    pin::Pin,
+    sync::Arc,
+};
 
 use super::{Broker, BrokerError, EmbeddedBroker, Patience, RabbitBroker};
 
@@ -35,8 +39,7 @@ pub fn connect<'a>(
     patience: Patience,
 ) -> Connecting<'a> {
     Box::pin(async move {
-        if let Some(path) = url.strip_prefix("embedded:") {
-            let folder = if path.is_empty() { home.join("broker") } else { path.into() };
+        if let Some(folder) = embedded_folder(url, home) {
             return Ok(Arc::new(EmbeddedBroker::open(&folder).await?) as Arc<dyn Broker>);
         }
         if url.starts_with("amqp://") || url.starts_with("amqps://") {
@@ -45,4 +48,10 @@ pub fn connect<'a>(
         let shown = url.split_once("://").map_or(url, |(scheme, _)| scheme);
         Err(BrokerError::Url { url: shown.to_owned(), why: "its scheme is not known".to_owned() })
     })
+}
+
+/// The folder that an `embedded:` URL means; `None` for any other.
+pub(super) fn embedded_folder(url: &str, home: &Path) -> Option<PathBuf> {
+    let path = url.strip_prefix("embedded:")?;
+    Some(if path.is_empty() { home.join("broker") } else { path.into() })
 }

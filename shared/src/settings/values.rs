@@ -40,6 +40,15 @@ pub struct BrokerSettings {
     pub consumer_timeout: Seconds,
 }
 
+impl BrokerSettings {
+    /// The broker at a URL, with nothing else that is special about it.
+    #[must_use]
+    pub fn at(url: impl Into<String>) -> Self {
+        let consumer_timeout = Seconds(4.0 * 3600.0);
+        Self { url: url.into(), management: String::new(), consumer_timeout }
+    }
+}
+
 /// How this node works.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]

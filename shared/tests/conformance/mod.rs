@@ -116,6 +116,8 @@ macro_rules! conformance {
             ten_thousand_messages_pass
             a_publish_wakes_another_process
             every_queue_of_the_topology_works
+            a_broker_belongs_to_one_ledger
+            two_ledgers_that_claim_at_once_do_not_both_win
         }
         /// What the other processes of these tests run.
         #[test]
