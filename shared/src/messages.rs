@@ -104,8 +104,11 @@ pub struct Heartbeat {
     pub version: String,
     /// Its slots.
     pub slots: Vec<SlotState>,
-    /// Whether it is shutting down.
+    /// Whether it is shutting down, or its node is told to drain.
     pub draining: bool,
+    /// Whether its node is told to pause.
+    #[serde(default)]
+    pub paused: bool,
     /// Whether it has heard a [`FleetState`]; one that has not is answered at once.
     pub informed: bool,
     /// When, in Unix seconds.

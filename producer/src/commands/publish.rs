@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use shared::{
     broker::{Broker, BrokerError},
+    failpoint::{self, Point},
     messages::{Bell, MAX_PART_BYTES, RunOpened, RunPart},
     settings::Settings,
     topology,
@@ -130,15 +131,18 @@ impl Prepared {
             first.push((results.to_owned(), wire::encode(&part)?));
         }
         broker.publish_all(first).await?;
+        failpoint::pass(Point::ManifestPublished);
         let mut batch: Vec<(String, Message)> = Vec::new();
         for job in planner::jobs(&self.request, &self.plan, &self.run) {
             let queue = topology::seed_queue(job.arch, job.urgency);
             batch.push((queue, wire::encode(&job)?));
             if batch.len() == BATCH {
                 broker.publish_all(std::mem::take(&mut batch)).await?;
+                failpoint::pass(Point::SomeJobsPublished);
             }
         }
         broker.publish_all(batch).await?;
+        failpoint::pass(Point::JobsPublished);
         ring(broker, queues).await?;
         Ok(())
     }

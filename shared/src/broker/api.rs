@@ -123,6 +123,14 @@ pub struct Tag {
     pub(crate) channel: Option<Arc<dyn std::any::Any + Send + Sync>>,
 }
 
+impl Tag {
+    /// Whether its session came before the other's, so that there is nothing left to acknowledge.
+    #[must_use]
+    pub const fn is_older_than(&self, other: &Self) -> bool {
+        self.session < other.session
+    }
+}
+
 /// What to do while a broker can't be reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Patience {
