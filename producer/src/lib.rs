@@ -2,6 +2,7 @@
 //! the ledger, report.
 
 pub mod aggregate;
+pub mod ask;
 pub mod candidates;
 pub mod chance;
 pub mod cli;
@@ -20,5 +21,7 @@ pub mod planner;
 mod reconcile;
 pub mod request;
 pub mod rows;
+mod serve;
+pub mod server;
 pub mod sieve_args;
 pub mod summary;
