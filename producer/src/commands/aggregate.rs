@@ -53,7 +53,7 @@ pub(crate) async fn aggregate(context: &Context, args: AggregateArgs) -> Result<
 async fn declare_what_is_missing(context: &Context, broker: &dyn Broker) -> Result<(), Failure> {
     if broker.depth(RESULTS_SEED).await?.is_none() {
         warn!(queue = RESULTS_SEED, "a queue is missing: declaring the topology again");
-        apply_topology(&context.settings.broker.url, Patience::COMMAND).await?;
+        apply_topology(&context.settings.broker, Patience::COMMAND).await?;
     }
     Ok(())
 }
