@@ -128,7 +128,7 @@ impl Aggregator {
 
     async fn declare_again(&self, queue: &str) -> Result<(), AggregateError> {
         warn!(queue, "a queue is missing: declaring the topology again");
-        apply_topology(&self.settings.broker.url, Patience::Forever).await?;
+        apply_topology(&self.settings.broker, Patience::Forever).await?;
         let uuid = self.ledger.uuid()?;
         claim_ledger(&self.settings.broker, &self.home, &uuid, false, Patience::Forever).await?;
         Ok(())

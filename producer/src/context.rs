@@ -59,7 +59,7 @@ impl Context {
     ) -> Result<Arc<dyn Broker>, Failure> {
         let instance = format!("{role}-{}", std::process::id());
         let identity = Identity { node: host_name(), instance, role };
-        Ok(broker::connect(&self.settings.broker.url, &self.home, identity, patience).await?)
+        Ok(broker::connect(&self.settings.broker, &self.home, identity, patience).await?)
     }
 
     /// The folder of a local run.

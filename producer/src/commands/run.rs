@@ -129,7 +129,8 @@ fn begin_again(context: &Context, name: &str) -> Result<String, Failure> {
 async fn local_broker(folder: &Path) -> Result<Arc<dyn Broker>, Failure> {
     let instance = format!("run-{}", std::process::id());
     let identity = Identity { node: host_name(), instance, role: "producer" };
-    Ok(connect("embedded:", folder, identity, Patience::COMMAND).await?)
+    let settings = shared::settings::BrokerSettings::at("embedded:");
+    Ok(connect(&settings, folder, identity, Patience::COMMAND).await?)
 }
 
 fn ended_already(folder: &Path, name: &str, limit: u64) -> Result<Option<RunSummary>, Failure> {

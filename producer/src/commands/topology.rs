@@ -66,8 +66,8 @@ pub(crate) async fn topology(context: &Context, action: TopologyAction) -> Resul
         output::say("the embedded broker makes its queues on first use");
     } else {
         let found = match action {
-            TopologyAction::Apply { .. } => apply_topology(&settings.url, Patience::COMMAND).await,
-            TopologyAction::Check { .. } => check_topology(&settings.url, Patience::COMMAND).await,
+            TopologyAction::Apply { .. } => apply_topology(settings, Patience::COMMAND).await,
+            TopologyAction::Check { .. } => check_topology(settings, Patience::COMMAND).await,
         };
         report.take(found?);
     }
