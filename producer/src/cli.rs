@@ -19,7 +19,7 @@ use crate::{
     ask::Ask,
     commands::{
         self, AggregateArgs, DeadAction, EnqueueArgs, ExportArgs, NodeAction, RunArgs, RunName,
-        ServeArgs, StatusArgs, TopologyAction,
+        ServeArgs, StatusArgs, TopologyAction, VerifyArgs,
     },
     context::Context,
     failure::Failure,
@@ -89,8 +89,10 @@ enum Command {
         #[command(subcommand)]
         action: NodeAction,
     },
-    /// Write a run's survivors as JSON, CSV or NPZ
+    /// Write a run's survivors as JSON, CSV or NPZ, or its certificate
     Export(ExportArgs),
+    /// Test a run's survivors and a random share of its intervals again
+    Verify(Box<VerifyArgs>),
     /// List the generators there are
     Families {
         /// Print JSON
@@ -221,6 +223,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Status(args) => commands::status(context, args).await,
         Command::Runs { json } => commands::runs(context, json),
         Command::Export(args) => commands::export(context, &args),
+        Command::Verify(args) => commands::verify(context, *args).await,
         Command::Families { json } => commands::families(json),
         Command::Topology { action } => commands::topology(context, action).await,
         Command::Config { action: ConfigAction::Show { json } } => {

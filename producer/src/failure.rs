@@ -9,7 +9,10 @@ use shared::{
     wire::WireError,
 };
 
-use crate::{aggregate::AggregateError, export::ExportError, ledger::LedgerError};
+use crate::{
+    aggregate::AggregateError, certificate::CertificateError, export::ExportError,
+    ledger::LedgerError,
+};
 
 /// A command's failure.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,8 +85,9 @@ impl From<LedgerError> for Failure {
 impl From<ExportError> for Failure {
     fn from(error: ExportError) -> Self {
         match error {
-            ExportError::Ledger(error) => error.into(),
-            ExportError::File { .. } => Self::usage(error),
+            ExportError::Ledger(error)
+            | ExportError::Certificate(CertificateError::Ledger(error)) => error.into(),
+            ExportError::Certificate(_) | ExportError::File { .. } => Self::usage(error),
             ExportError::Stream(error) => error.into(),
         }
     }

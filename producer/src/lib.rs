@@ -4,6 +4,7 @@
 pub mod aggregate;
 pub mod ask;
 pub mod candidates;
+pub mod certificate;
 pub mod chance;
 pub mod cli;
 mod commands;
@@ -25,3 +26,4 @@ mod serve;
 pub mod server;
 pub mod sieve_args;
 pub mod summary;
+pub mod verify;

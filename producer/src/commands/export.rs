@@ -16,7 +16,8 @@ use crate::{
 pub(crate) struct ExportArgs {
     /// The run
     run: String,
-    /// json (the fleet's records), csv, or npz (NumPy arrays; seeds are uint64)
+    /// json (the fleet's records), csv, npz (NumPy arrays; seeds are uint64), or the certificate of
+    /// a complete run
     #[arg(long, value_name = "FORMAT")]
     format: Format,
     /// The file to write; standard output unless given

@@ -15,6 +15,7 @@ mod run;
 mod serve;
 mod status;
 mod topology;
+mod verify;
 
 pub(crate) use aggregate::{AggregateArgs, aggregate};
 pub(crate) use config::config_show;
@@ -28,3 +29,4 @@ pub(crate) use run::{RunArgs, run};
 pub(crate) use serve::{ServeArgs, serve};
 pub(crate) use status::{StatusArgs, runs, status};
 pub(crate) use topology::{TopologyAction, topology};
+pub(crate) use verify::{VerifyArgs, verify};

@@ -23,6 +23,7 @@ use super::{
 use crate::{
     aggregate::now,
     context::{Context, check_run_name},
+    export::write_certificate_into,
     failure::Failure,
     fleet::Known,
     ledger::Ledger,
@@ -70,6 +71,11 @@ pub(crate) async fn run(context: &Context, args: RunArgs) -> Result<(), Failure>
     };
     let ledger = Ledger::read(&folder)?.ok_or_else(|| Failure::no_run(&name, &folder))?;
     keep_rates(context, &ledger);
+    if summary.is_complete()
+        && let Some(run) = ledger.run(&name)?
+    {
+        write_certificate_into(&ledger, &run, &folder)?;
+    }
     if args.json {
         output::json(&summary)?;
     } else {
