@@ -11,18 +11,22 @@ use std::{
 };
 
 use shared::{
-    broker::{Broker, BrokerError, Delivery},
-    messages::{Bell, FleetState, Heartbeat},
+    broker::{Broker, BrokerError, Delivery, Patience, apply_topology, claim_ledger},
+    failpoint::{self, Point},
+    messages::{Bell, Heartbeat, RunOpened},
+    settings::Settings,
     topology,
     wire::{self, Message, Wire as _},
 };
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::{
     export::{self, ExportError},
-    ledger::{Applied, Ledger, LedgerError, Record, RunState},
+    fleet::Known,
+    ledger::{Applied, Ledger, LedgerError, Record, RunRow, RunState},
+    reconcile::{Silence, jobs_for},
 };
 
 /// Results handed over unacknowledged: a few batches' worth.
@@ -35,6 +39,10 @@ const POST: u32 = 500;
 const TELL: Duration = Duration::from_secs(5);
 /// How often the ledger hears what the workers hold, for those who watch a run.
 const NOTE: Duration = Duration::from_secs(1);
+/// How often the ledger is asked whether a command changed it: one read of shared memory.
+const LOOK: Duration = Duration::from_millis(100);
+/// The broker's own dead letters, handed over unacknowledged.
+const DEAD_PREFETCH: u16 = 64;
 /// How long to wait before trying a ledger again that failed (a full disk, say).
 const LEDGER_PAUSE: Duration = Duration::from_secs(2);
 
@@ -58,8 +66,13 @@ pub enum AggregateError {
 pub struct Aggregator {
     broker: Arc<dyn Broker>,
     ledger: Ledger,
+    settings: Settings,
+    home: PathBuf,
     output_dir: Option<PathBuf>,
     heard: BTreeMap<(String, String), Heartbeat>,
+    silence: Silence,
+    /// What the ledger's version was when it was last looked at.
+    version: i64,
 }
 
 /// Unix seconds.
@@ -69,10 +82,17 @@ pub fn now() -> f64 {
 }
 
 impl Aggregator {
-    /// An aggregator that writes the outputs of complete runs to `output_dir`, if there is one.
+    /// An aggregator of the ledger in `home` that writes the outputs of complete runs to
+    /// `output_dir`, if there is one.
     #[must_use]
-    pub const fn new(broker: Arc<dyn Broker>, ledger: Ledger, output_dir: Option<PathBuf>) -> Self {
-        Self { broker, ledger, output_dir, heard: BTreeMap::new() }
+    pub fn new(
+        broker: Arc<dyn Broker>,
+        ledger: Ledger,
+        (settings, home): (Settings, PathBuf),
+        output_dir: Option<PathBuf>,
+    ) -> Self {
+        let (heard, silence) = (BTreeMap::new(), Silence::default());
+        Self { broker, ledger, settings, home, output_dir, heard, silence, version: 0 }
     }
 
     /// Works until `stop` is cancelled or, when `until` names a run, that run has ended.
@@ -84,20 +104,56 @@ impl Aggregator {
         until: Option<&str>,
         stop: &CancellationToken,
     ) -> Result<(), AggregateError> {
+        let ended = tokio::select! {
+            biased;
+            () = stop.cancelled() => Ok(()),
+            ended = self.work_until(until) => ended,
+        };
+        self.write_nodes()?;
+        ended
+    }
+
+    /// Works through lost queues: they are declared again, and what was in them is found to be
+    /// lacking later.
+    async fn work_until(&mut self, until: Option<&str>) -> Result<(), AggregateError> {
+        loop {
+            match self.work_on_queues(until).await {
+                Err(AggregateError::Broker(BrokerError::NoQueue { queue, .. })) => {
+                    self.declare_again(&queue).await?;
+                }
+                ended => return ended,
+            }
+        }
+    }
+
+    async fn declare_again(&self, queue: &str) -> Result<(), AggregateError> {
+        warn!(queue, "a queue is missing: declaring the topology again");
+        apply_topology(&self.settings.broker, Patience::Forever).await?;
+        let uuid = self.ledger.uuid()?;
+        claim_ledger(&self.settings.broker, &self.home, &uuid, false, Patience::Forever).await?;
+        Ok(())
+    }
+
+    async fn work_on_queues(&mut self, until: Option<&str>) -> Result<(), AggregateError> {
         let mut results = self.broker.subscribe(topology::RESULTS_SEED, PREFETCH).await?;
+        let mut dead = self.broker.subscribe(topology::RESULTS_DEAD, DEAD_PREFETCH).await?;
         let mut events = self.broker.listen().await?;
         self.write_outputs();
-        let mut tell = tokio::time::interval(TELL);
-        let mut note = tokio::time::interval(NOTE);
+        let mut ticks = [TELL, NOTE, LOOK].map(interval);
+        for tick in &mut ticks {
+            tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        }
+        let [mut tell, mut note, mut look] = ticks;
         while !self.has_ended(until)? {
             let posting = self.next_post()?;
             let step = tokio::select! {
-                () = stop.cancelled() => break,
                 batch = results.next(BATCH) => self.take_batch(batch?).await,
+                batch = dead.next(BATCH) => self.take_batch(batch?).await,
                 event = events.next() => self.hear(&event?).await,
                 () = sleep_until(posting) => self.post().await,
                 _ = tell.tick() => self.tell_fleet().await,
-                _ = note.tick() => self.write_nodes(),
+                _ = note.tick() => self.note().await,
+                _ = look.tick() => self.look().await,
             };
             match step {
                 // A full disk, say: every step can be taken again, and nothing is lost meanwhile.
@@ -108,7 +164,7 @@ impl Aggregator {
                 other => other?,
             }
         }
-        self.write_nodes()
+        Ok(())
     }
 
     fn has_ended(&self, until: Option<&str>) -> Result<bool, LedgerError> {
@@ -118,6 +174,7 @@ impl Aggregator {
 
     /// Applies a batch and acknowledges it; then publishes what it left in the outbox.
     async fn take_batch(&mut self, batch: Vec<Delivery>) -> Result<(), AggregateError> {
+        failpoint::pass(Point::ResultsTaken);
         let mut records = Vec::with_capacity(batch.len());
         let mut tags = Vec::with_capacity(batch.len());
         for delivery in batch {
@@ -127,13 +184,16 @@ impl Aggregator {
                     tags.push(delivery.tag);
                 }
                 Err(error) => {
-                    self.reject(delivery.message, &error.to_string()).await?;
+                    self.set_aside(&delivery.message, &error.to_string()).await?;
                     tags.push(delivery.tag);
                 }
             }
         }
         let applied = self.apply(records).await?;
+        failpoint::pass(Point::ResultsApplied);
         self.broker.ack(tags).await?;
+        failpoint::pass(Point::ResultsAcknowledged);
+        self.silence.broken(&applied.touched, std::time::Instant::now());
         for (run, state) in &applied.ended {
             info!(run, state = state.name(), "run ended");
         }
@@ -156,12 +216,9 @@ impl Aggregator {
         let mut applied = Applied::default();
         for (record, message) in records.into_iter().zip(messages) {
             match self.apply_patiently(&[record]).await {
-                Ok(one) => {
-                    applied.ended.extend(one.ended);
-                    applied.epochs_changed |= one.epochs_changed;
-                }
+                Ok(one) => applied.merge(one),
                 Err(refused) if refused.is_the_records() => {
-                    self.reject(message, &refused.to_string()).await?;
+                    self.set_aside(&message, &refused.to_string()).await?;
                 }
                 Err(other) => return Err(other.into()),
             }
@@ -169,12 +226,20 @@ impl Aggregator {
         Ok(applied)
     }
 
-    /// Applies records; while the ledger itself is in trouble (a full disk) it waits and tries
-    /// again, since nothing was acknowledged and nothing is lost.
+    /// Applies records; see [`Self::patiently`].
     async fn apply_patiently(&mut self, records: &[Record]) -> Result<Applied, LedgerError> {
+        self.patiently(|ledger| ledger.apply(records, now())).await
+    }
+
+    /// Does something to the ledger; while that is in trouble itself (a full disk) it waits and
+    /// tries again, since nothing was acknowledged and nothing is lost.
+    async fn patiently<T>(
+        &mut self,
+        mut call: impl FnMut(&mut Ledger) -> Result<T, LedgerError>,
+    ) -> Result<T, LedgerError> {
         loop {
             let ledger = &mut self.ledger;
-            match tokio::task::block_in_place(|| ledger.apply(records, now())) {
+            match tokio::task::block_in_place(|| call(ledger)) {
                 Err(LedgerError::Sqlite(trouble)) => {
                     error!("the ledger can't be written, trying again: {trouble}");
                     tokio::time::sleep(LEDGER_PAUSE).await;
@@ -185,12 +250,9 @@ impl Aggregator {
     }
 
     /// Sets a result aside that can't be applied, where people can look at it.
-    async fn reject(&self, mut message: Message, why: &str) -> Result<(), AggregateError> {
+    async fn set_aside(&mut self, message: &Message, why: &str) -> Result<(), LedgerError> {
         warn!(kind = message.kind, "a result is set aside in {}: {why}", topology::DEAD_RESULTS);
-        let mut why = why.to_owned();
-        wire::truncate(&mut why, wire::MAX_HEADER);
-        message.headers.insert("last_error".to_owned(), why);
-        Ok(self.broker.publish(topology::DEAD_RESULTS, message).await?)
+        self.patiently(|ledger| ledger.set_aside(message, why, now())).await
     }
 
     fn next_post(&self) -> Result<Instant, LedgerError> {
@@ -198,18 +260,17 @@ impl Aggregator {
         Ok(Instant::now() + Duration::from_secs_f64(wait.clamp(0.0, NOTE.as_secs_f64())))
     }
 
-    /// Publishes the jobs that are due, then deletes their rows, then rings.
+    /// Publishes what is due, then deletes its rows, then rings.
     async fn post(&mut self) -> Result<(), AggregateError> {
         let due = self.ledger.due(now(), POST)?;
         if due.is_empty() {
             return Ok(());
         }
-        let messages: Vec<(String, Message)> = due
-            .iter()
-            .map(|row| Ok((row.queue.clone(), wire::encode(&row.job)?)))
-            .collect::<Result<_, wire::WireError>>()?;
+        let messages = due.iter().map(|row| (row.queue.clone(), row.message.clone())).collect();
         self.broker.publish_all(messages).await?;
+        failpoint::pass(Point::OutboxPublished);
         self.ledger.posted(&due)?;
+        failpoint::pass(Point::OutboxDeleted);
         let mut queues: Vec<String> = due.into_iter().map(|row| row.queue).collect();
         queues.sort_unstable();
         queues.dedup();
@@ -222,6 +283,7 @@ impl Aggregator {
         }
         match wire::decode::<Heartbeat>(event) {
             Ok(heartbeat) => {
+                self.silence.heard(&heartbeat, std::time::Instant::now());
                 let key = (heartbeat.node.clone(), heartbeat.instance.clone());
                 let informed = heartbeat.informed;
                 // A worker that is new to the ledger is written at once: plans count its slots.
@@ -238,6 +300,22 @@ impl Aggregator {
         Ok(())
     }
 
+    /// What is done every second: nodes are written, silent runs are looked at.
+    async fn note(&mut self) -> Result<(), AggregateError> {
+        self.write_nodes()?;
+        self.reconcile().await
+    }
+
+    /// Acts on what a command wrote to the ledger.
+    async fn look(&mut self) -> Result<(), AggregateError> {
+        let version = self.ledger.data_version()?;
+        if std::mem::replace(&mut self.version, version) == version {
+            return Ok(());
+        }
+        self.tell_fleet().await?;
+        self.reconcile().await
+    }
+
     fn write_nodes(&mut self) -> Result<(), AggregateError> {
         if !self.heard.is_empty() {
             self.ledger.heard(self.heard.values(), now())?;
@@ -247,9 +325,94 @@ impl Aggregator {
     }
 
     async fn tell_fleet(&self) -> Result<(), AggregateError> {
-        let state =
-            FleetState { min_epochs: self.ledger.min_epochs(now())?, ..FleetState::default() };
+        let state = self.ledger.fleet_state(now())?;
         Ok(self.broker.broadcast(wire::encode(&state)?).await?)
+    }
+
+    /// Queues again what runs lack that nobody works on; see [`crate::reconcile`].
+    async fn reconcile(&mut self) -> Result<(), AggregateError> {
+        let after = self.settings.aggregator.reconcile_after.duration();
+        let open = self.ledger.open_runs()?;
+        for run in open.iter().filter(|(_, requeue)| **requeue).map(|(run, _)| run) {
+            self.requeue(run, None)?;
+        }
+        let posting = self.ledger.posting()?;
+        let silent = self.silence.of(open.keys(), &posting, after, std::time::Instant::now());
+        if silent.is_empty() || !self.is_empty(topology::RESULTS_SEED).await? {
+            return Ok(());
+        }
+        for name in silent {
+            let Some(run) = self.ledger.run(&name)? else { continue };
+            let mut empty = true;
+            if let Some(manifest) = &run.manifest {
+                for queue in topology::seed_queues(manifest.urgency) {
+                    empty &= self.is_empty(&queue).await?;
+                }
+            }
+            if empty {
+                self.silence.broken([&name], std::time::Instant::now());
+                let why = format!("nothing was queued, held or heard of for {} s", after.as_secs());
+                self.requeue(&name, Some(&why))?;
+                self.tell_fleet().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether nothing waits in a queue; one that is missing is declared again.
+    async fn is_empty(&self, queue: &str) -> Result<bool, AggregateError> {
+        let depth = self.broker.depth(queue).await?;
+        if depth.is_none() {
+            self.declare_again(queue).await?;
+        }
+        Ok(depth.unwrap_or(0) == 0)
+    }
+
+    /// Plans and queues what an open run lacks. `why` is `None` when somebody asked for it.
+    fn requeue(&mut self, name: &str, why: Option<&str>) -> Result<(), AggregateError> {
+        let Some(run) = self.ledger.run(name)? else { return Ok(()) };
+        let planned = match &run.manifest {
+            None => Err("its manifest never arrived".to_owned()),
+            Some(manifest) => self.plan_rest(&run, manifest)?,
+        };
+        match planned {
+            Ok(jobs) => {
+                let note =
+                    why.map(|why| format!("{} jobs were queued again, since {why}", jobs.len()));
+                if let Some(note) = &note {
+                    warn!(run = name, "{note}");
+                } else {
+                    info!(run = name, jobs = jobs.len(), "what the run lacks is queued again");
+                }
+                self.ledger.requeue(name, jobs, note, now())?;
+            }
+            Err(hopeless) => {
+                let why = format!("{hopeless}: `producer forget {name}`, then enqueue it again");
+                warn!(run = name, "given up: {why}");
+                self.ledger.give_up(name, &why, now())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The jobs for what a run lacks, or why there can be none.
+    fn plan_rest(
+        &self,
+        run: &RunRow,
+        manifest: &RunOpened,
+    ) -> Result<Result<Vec<shared::job::Job>, String>, LedgerError> {
+        let candidates = self.ledger.candidates(run)?;
+        if manifest.parts > 0 && candidates.len() as u128 != manifest.requested.len() {
+            return Ok(Err(format!(
+                "only {} of its {} candidates arrived",
+                candidates.len(),
+                manifest.requested.len()
+            )));
+        }
+        let known = Known::of(&self.ledger)?;
+        let lacking = self.ledger.lacking(run)?;
+        let planned = jobs_for(&self.settings, &known, manifest, candidates, &lacking);
+        Ok(planned.map_err(|error| error.to_string()))
     }
 
     /// Writes the outputs of complete runs that have none yet. A folder that can't be written is

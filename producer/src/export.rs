@@ -44,6 +44,19 @@ impl FromStr for Format {
     }
 }
 
+impl Format {
+    /// Its name on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Csv => "csv",
+            Self::Npz => "npz",
+            Self::Certificate => "certificate",
+        }
+    }
+}
+
 /// Survivors that can't be written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -2,6 +2,7 @@
 //! the ledger, report.
 
 pub mod aggregate;
+pub mod ask;
 pub mod candidates;
 pub mod certificate;
 pub mod chance;
@@ -14,11 +15,15 @@ pub mod dry_run;
 pub mod duration;
 pub mod export;
 pub mod failure;
+pub mod fleet;
 pub mod ledger;
 mod output;
 pub mod planner;
+mod reconcile;
 pub mod request;
 pub mod rows;
+mod serve;
+pub mod server;
 pub mod sieve_args;
 pub mod summary;
 pub mod verify;

@@ -2,11 +2,15 @@
 //! happens then.
 //!
 //! `RIGQUEUE_FAILPOINT=outcome_published:3` kills the process, as a power cut would, when it
-//! passes [`Point::OutcomePublished`] for the third time (`:1` may be left out). Without the
-//! variable a point costs one load.
+//! passes [`Point::OutcomePublished`] for the third time (`:1` may be left out).
+//! `RIGQUEUE_FAILPOINT=job_read@/tmp/once` kills only whoever then creates that file: of all the
+//! processes that inherit the variable (a worker's runners, one after the other) one dies. Without
+//! the variable a point costs one load.
 
 use std::{
     env,
+    fs::File,
+    path::{Path, PathBuf},
     sync::{
         OnceLock,
         atomic::{AtomicU32, Ordering},
@@ -96,26 +100,50 @@ impl Point {
     }
 }
 
-/// Which point is armed, and how often it is still passed.
-static ARMED: OnceLock<Option<(Point, AtomicU32)>> = OnceLock::new();
+/// What the variable arms.
+#[derive(Debug)]
+struct Armed {
+    point: Point,
+    /// How often it is still passed, this time included.
+    left: AtomicU32,
+    /// What must be created first, if anything: the proof that nobody died here before.
+    once: Option<PathBuf>,
+}
+
+impl Armed {
+    /// Whether passing this point now is to die.
+    fn is_due(&self, point: Point) -> bool {
+        self.point == point
+            && self.left.fetch_sub(1, Ordering::Relaxed) == 1
+            && self.once.as_deref().is_none_or(is_first)
+    }
+}
+
+/// Whether nobody has created the file before.
+fn is_first(path: &Path) -> bool {
+    File::create_new(path).is_ok()
+}
+
+static ARMED: OnceLock<Option<Armed>> = OnceLock::new();
 
 /// Passes a point: where it is armed and its turn has come, the process dies here.
 pub fn pass(point: Point) {
     let armed = ARMED.get_or_init(|| env::var(ENV_FAILPOINT).ok().as_deref().and_then(parse));
-    if let Some((at, left)) = armed
-        && *at == point
-        && left.fetch_sub(1, Ordering::Relaxed) == 1
-    {
+    if armed.as_ref().is_some_and(|armed| armed.is_due(point)) {
         // It can't fail: the process is our own.
         kill_process(getpid(), Signal::KILL).ok();
     }
 }
 
-/// `NAME` or `NAME:N`. Anything else arms nothing: a test that counts on it sees no death.
-fn parse(text: &str) -> Option<(Point, AtomicU32)> {
+/// `NAME[:N][@FILE]`. Anything else arms nothing: a test that counts on it sees no death.
+fn parse(text: &str) -> Option<Armed> {
+    let (text, once) = match text.split_once('@') {
+        Some((text, file)) => (text, Some(PathBuf::from(file))),
+        None => (text, None),
+    };
     let (name, times) = text.split_once(':').unwrap_or((text, "1"));
     let point = Point::ALL.into_iter().find(|point| point.name() == name)?;
-    Some((point, AtomicU32::new(times.parse().ok()?)))
+    Some(Armed { point, left: AtomicU32::new(times.parse().ok()?), once })
 }
 
 #[cfg(test)]
@@ -124,7 +152,7 @@ mod tests {
 
     #[test]
     fn points_are_armed_by_name_and_turn() {
-        let armed = |text| parse(text).map(|(point, left)| (point, left.into_inner()));
+        let armed = |text| parse(text).map(|armed| (armed.point, armed.left.into_inner()));
         assert_eq!(armed("job_taken"), Some((Point::JobTaken, 1)));
         assert_eq!(armed("outcome_published:3"), Some((Point::OutcomePublished, 3)));
         assert_eq!(armed("nowhere"), None);
@@ -132,5 +160,19 @@ mod tests {
         for point in Point::ALL {
             assert_eq!(armed(point.name()), Some((point, 1)));
         }
+        let armed = parse("job_taken:3").expect("a point");
+        let due: Vec<bool> = (0..5).map(|_| armed.is_due(Point::JobTaken)).collect();
+        assert_eq!(due, [false, false, true, false, false]);
+        assert!(!parse("job_taken").expect("a point").is_due(Point::JobRead));
+    }
+
+    #[test]
+    fn of_all_processes_with_the_same_file_one_dies() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let text = format!("block_tested:2@{}", folder.path().join("once:@").display());
+        let one = parse(&text).expect("a point");
+        let other = parse(&text).expect("a point");
+        let due = [&one, &other, &one, &other, &one].map(|armed| armed.is_due(Point::BlockTested));
+        assert_eq!(due, [false, false, true, false, false]);
     }
 }

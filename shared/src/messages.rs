@@ -63,6 +63,14 @@ pub struct RunOpened {
     pub opened_at: f64,
 }
 
+impl RunOpened {
+    /// What must be covered for the run to be complete.
+    #[must_use]
+    pub fn wanted(&self) -> Vec<Span> {
+        if self.samples.is_empty() { vec![self.requested] } else { self.samples.clone() }
+    }
+}
+
 /// How many dead jobs a run survives.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -104,8 +112,11 @@ pub struct Heartbeat {
     pub version: String,
     /// Its slots.
     pub slots: Vec<SlotState>,
-    /// Whether it is shutting down.
+    /// Whether it is shutting down, or its node is told to drain.
     pub draining: bool,
+    /// Whether its node is told to pause.
+    #[serde(default)]
+    pub paused: bool,
     /// Whether it has heard a [`FleetState`]; one that has not is answered at once.
     pub informed: bool,
     /// When, in Unix seconds.

@@ -10,7 +10,10 @@ pub const RESULTS_EXCHANGE: &str = "rigqueue.results";
 pub const DEAD_EXCHANGE: &str = "rigqueue.dead";
 /// Fanout exchange for bells, heartbeats and fleet state.
 pub const EVENTS_EXCHANGE: &str = "rigqueue.events";
-/// A durable exchange named by this prefix and the ledger's uuid marks whose vhost it is.
+/// The exchange whose alternate exchange names the ledger that a vhost belongs to. AMQP can't list
+/// exchanges, but it refuses to declare this one for a second ledger.
+pub const LEDGER_EXCHANGE: &str = "rigqueue.ledger";
+/// A durable exchange named by this prefix and the ledger's uuid shows people whose vhost it is.
 pub const LEDGER_EXCHANGE_PREFIX: &str = "rigqueue.ledger.";
 
 /// Manifests and outcomes of seed-range runs.
@@ -37,6 +40,12 @@ pub const EVENTS_MAX_LENGTH: i64 = 10_000;
 #[must_use]
 pub fn seed_queue(arch: Arch, urgency: Urgency) -> String {
     with_urgency(format!("jobs.seed.{}", arch.name()), urgency)
+}
+
+/// The queues of seed-range jobs of an urgency, one of each architecture.
+#[must_use]
+pub fn seed_queues(urgency: Urgency) -> [String; 3] {
+    Arch::ALL.map(|arch| seed_queue(arch, urgency))
 }
 
 /// The queue of script jobs for an architecture (`None`: any) and urgency.

@@ -1,5 +1,6 @@
 //! Whole-system tests of RigQueue: what they run against.
 
+mod installed;
 pub mod kept;
 pub mod planted;
 pub mod rabbitmq;

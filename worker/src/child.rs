@@ -16,13 +16,13 @@ use rustix::{
     io::Errno,
     process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open},
 };
-use shared::runner::Progress;
+use shared::{outcome::Return, runner::Progress};
 use tokio::{
     io::{Interest, unix::AsyncFd},
     net::unix::pipe::Receiver,
+    sync::watch,
     time::{Instant, sleep_until},
 };
-use tokio_util::sync::CancellationToken;
 
 use crate::output::{Frames, Tail};
 
@@ -44,19 +44,23 @@ pub struct Limits {
 }
 
 /// What a subprocess is told from outside.
-#[derive(Debug, Clone, Default)]
-pub struct Orders {
-    /// Finish short: TERM, and KILL after the grace.
-    pub finish: CancellationToken,
-    /// KILL at once.
-    pub kill: CancellationToken,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Finish short: TERM, and KILL after the grace. What has no result then goes back for this
+    /// reason.
+    Finish(Return),
+    /// KILL at once: the worker is in a hurry.
+    Kill,
 }
+
+/// Where a subprocess hears its orders: none at first.
+pub type Orders = watch::Receiver<Option<Order>>;
 
 /// Why a subprocess was ended before its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
-    /// The worker is draining.
-    Drain,
+    /// It was told to.
+    Asked(Return),
     /// It made no progress for so long.
     NoProgress(Duration),
     /// It ran for so long.
@@ -126,7 +130,7 @@ fn signal_group(child: &Child, signal: Signal) {
 pub async fn watch(
     mut child: Child,
     limits: Limits,
-    orders: &Orders,
+    mut orders: Orders,
     mut progress: impl FnMut(Progress),
 ) -> io::Result<Ending> {
     let pipes = (child.stdout.take().map(OwnedFd::from), child.stderr.take().map(OwnedFd::from));
@@ -189,12 +193,15 @@ pub async fn watch(
                     Err(error) => return Err(error),
                 }
             }
-            () = orders.kill.cancelled(), if !killed => {
-                ended.get_or_insert(Ended::Drain);
-                leader.signal(Signal::KILL);
-                killed = true;
-            }
-            () = orders.finish.cancelled(), if ended.is_none() => reason = Some(Ended::Drain),
+            Ok(()) = orders.changed() => match *orders.borrow_and_update() {
+                Some(Order::Finish(why)) => reason = Some(Ended::Asked(why)),
+                Some(Order::Kill) if !killed => {
+                    ended.get_or_insert(Ended::Asked(Return::Drain));
+                    leader.signal(Signal::KILL);
+                    killed = true;
+                }
+                _ => {}
+            },
             () = deadline.as_mut(), if !killed => {
                 if ended.is_some() {
                     leader.signal(Signal::KILL);

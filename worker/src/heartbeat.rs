@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use shared::messages::{HeldJob, SlotState};
 
-use crate::{recent::Key, slots::Slot};
+use crate::slots::Slot;
 
 /// How often at least, in seconds.
 pub const EVERY_SECONDS: u64 = 5;
@@ -16,14 +16,6 @@ pub struct Holding {
     pub job: HeldJob,
     /// Since when.
     pub since: Instant,
-}
-
-impl Holding {
-    /// Whether it is that job.
-    #[must_use]
-    pub fn is(&self, key: &Key) -> bool {
-        self.job.seq == key.seq && self.job.job == key.job && self.job.run == key.run
-    }
 }
 
 /// The state of one slot, for a heartbeat.

@@ -8,6 +8,7 @@ use std::{
 };
 
 use shared::{
+    failpoint::{self, Point},
     job::{Arch, Job},
     outcome::{Failure, MAX_SURVIVORS, Outcome, Return, SieveResult, Verdict},
     runner::Progress,
@@ -17,7 +18,7 @@ use shared::{
 };
 
 use crate::{
-    child::{self, Ended, Ending, Limits, Orders},
+    child::{self, Ended, Ending, Limits, Order, Orders},
     output::{Last, last_line},
     slots::Slot,
     spawn::{Spawner, Start},
@@ -63,11 +64,17 @@ pub async fn run(
     bench: &Bench,
     slot: &Slot,
     taken: &Taken,
-    orders: &Orders,
+    orders: Orders,
     progress: impl FnMut(Progress),
 ) -> Outcome {
-    if orders.finish.is_cancelled() {
-        return outcome(bench, slot, taken, returned("the worker was shutting down"), 0.0);
+    let ordered = *orders.borrow();
+    if let Some(order) = ordered {
+        let reason = match order {
+            Order::Finish(reason) => reason,
+            Order::Kill => Return::Drain,
+        };
+        let detail = format!("{}; it was not started", why(reason));
+        return outcome(bench, slot, taken, returned(reason, detail), 0.0);
     }
     let (verdict, seconds) = attempt(bench, slot, taken, orders, progress).await;
     outcome(bench, slot, taken, verdict, seconds)
@@ -77,7 +84,7 @@ async fn attempt(
     bench: &Bench,
     slot: &Slot,
     taken: &Taken,
-    orders: &Orders,
+    orders: Orders,
     progress: impl FnMut(Progress),
 ) -> (Verdict, f64) {
     let not_started = |error: std::io::Error| {
@@ -99,10 +106,13 @@ async fn attempt(
         Ok(child) => child,
         Err(error) => return (not_started(error), 0.0),
     };
+    failpoint::pass(Point::ChildStarted);
     let limit = Duration::try_from_secs_f64(taken.job.time_limit_seconds);
     let limits =
         Limits { time: limit.unwrap_or(Duration::MAX), stall: bench.stall, grace: bench.grace };
-    match child::watch(child, limits, orders, progress).await {
+    let watched = child::watch(child, limits, orders, progress).await;
+    failpoint::pass(Point::ChildEnded);
+    match watched {
         Ok(ending) => (judge(&taken.job, ending), began.elapsed().as_secs_f64()),
         Err(error) => (not_started(error), began.elapsed().as_secs_f64()),
     }
@@ -132,10 +142,8 @@ fn judge(job: &Job, ending: Ending) -> Verdict {
     let words = last_line(&stderr);
     let said = if words.is_empty() { words } else { format!(": {words}") };
     let (failure, detail) = match (ended, status.code()) {
-        (Some(Ended::Drain), _) => {
-            return returned(&format!(
-                "the worker was shutting down, and the runner ended by {status}"
-            ));
+        (Some(Ended::Asked(reason)), _) => {
+            return returned(reason, format!("{}, and the runner ended by {status}", why(reason)));
         }
         (Some(Ended::NoProgress(silence)), _) => {
             let seconds = silence.as_secs_f64();
@@ -194,8 +202,19 @@ pub fn failed(failure: Failure, detail: String, stderr_tail: String) -> Verdict 
     Verdict::Failed { failure, detail, stderr_tail }
 }
 
-fn returned(detail: &str) -> Verdict {
-    Verdict::Returned { reason: Return::Drain, detail: detail.to_owned() }
+/// The verdict on a job that goes back.
+#[must_use]
+pub const fn returned(reason: Return, detail: String) -> Verdict {
+    Verdict::Returned { reason, detail }
+}
+
+/// Why a job is ended or not begun, in words.
+const fn why(reason: Return) -> &'static str {
+    match reason {
+        Return::Cancelled => "its run has ended",
+        Return::Paused => "its run is paused",
+        _ => "the worker was draining",
+    }
 }
 
 /// The outcome of a job. Its bytes are echoed whenever something must follow.

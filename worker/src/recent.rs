@@ -7,7 +7,8 @@ use shared::job::Job;
 /// How many are remembered.
 pub const REMEMBERED: usize = 10_000;
 
-/// The ledger's key of an outcome.
+/// The ledger's key of an outcome, and the epoch: a job that its run queues anew is not the old
+/// one, whatever it is called.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Key {
     /// The run.
@@ -16,13 +17,15 @@ pub struct Key {
     pub job: String,
     /// The job's sequence number.
     pub seq: u32,
+    /// The job's epoch.
+    pub epoch: u32,
 }
 
 impl Key {
     /// The key of a job's outcome.
     #[must_use]
     pub fn of(job: &Job) -> Self {
-        Self { run: job.run.clone(), job: job.id.clone(), seq: job.seq }
+        Self { run: job.run.clone(), job: job.id.clone(), seq: job.seq, epoch: job.epoch }
     }
 }
 
@@ -61,7 +64,7 @@ mod tests {
 
     #[test]
     fn remembers_the_last_and_forgets_the_oldest() {
-        let key = |seq| Key { run: "r".to_owned(), job: "j".to_owned(), seq };
+        let key = |seq| Key { run: "r".to_owned(), job: "j".to_owned(), seq, epoch: 1 };
         let mut recent = Recent::default();
         for seq in 0..=u32::try_from(REMEMBERED).unwrap() {
             recent.remember(key(seq));

@@ -8,6 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use shared::{
     broker::{Broker, Tag},
+    failpoint::{self, Point},
     retry::Waits,
     topology,
     wire::Message,
@@ -42,11 +43,15 @@ pub async fn hand_over(
             messages.extend(outcome.map(|message| (topology::RESULTS_SEED.to_owned(), message)));
             tags.extend(report.tags);
         }
-        publish(&*broker, messages).await;
+        if !messages.is_empty() {
+            publish(&*broker, messages).await;
+            failpoint::pass(Point::OutcomePublished);
+        }
         if let Err(error) = broker.ack(tags).await {
             // The jobs come back; they are known by then, and acknowledged unrun.
             tracing::warn!(%error, jobs = count, "finished jobs could not be acknowledged");
         }
+        failpoint::pass(Point::JobAcknowledged);
         if confirmed.send(count).is_err() {
             return;
         }
@@ -56,9 +61,6 @@ pub async fn hand_over(
 /// Publishes until it is confirmed, however long that takes. Saying it twice does no harm: the
 /// ledger knows an outcome by its key.
 async fn publish(broker: &dyn Broker, messages: Vec<(String, Message)>) {
-    if messages.is_empty() {
-        return;
-    }
     let mut waits = Waits::new(Duration::from_millis(100), Duration::from_secs(10));
     while let Err(error) = broker.publish_all(messages.clone()).await {
         tracing::warn!(%error, outcomes = messages.len(), "outcomes could not be published; trying again");

@@ -8,22 +8,23 @@ use std::{
 };
 
 use shared::{
-    broker::{Broker, BrokerError, Delivery},
+    broker::{Broker, BrokerError, Delivery, Tag},
+    failpoint::{self, Point},
     job::{Arch, Job},
-    messages::{Heartbeat, HeldJob, Stage},
-    outcome::{Failure, Outcome},
+    messages::{FleetState, Heartbeat, HeldJob, NodeOrder, Stage},
+    outcome::{Failure, Outcome, Return, Verdict},
     runner::Progress,
     wire::{self, Message},
 };
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, watch},
     task::{JoinError, JoinSet},
     time::{MissedTickBehavior, interval, sleep, timeout},
 };
 
 use crate::{
     WorkerError,
-    child::Orders,
+    child::Order,
     events::{self, Event},
     fleet::Fleet,
     heartbeat::{Holding, Pulse, slot_state},
@@ -42,6 +43,9 @@ const UNINFORMED_WAIT: Duration = Duration::from_secs(6);
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// How long the broker may take for the last words after a second signal.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+/// How long a slot takes nothing after its device was lost or computed wrongly, whatever the fleet
+/// says meanwhile.
+const SET_ASIDE: Duration = Duration::from_secs(60);
 
 type Take = (Look, Result<Option<Delivery>, BrokerError>);
 
@@ -61,7 +65,10 @@ pub struct Service {
     /// Whether jobs may be taken without the fleet's state.
     ready: bool,
     draining: bool,
-    orders: Orders,
+    /// Asked twice: nothing is waited for.
+    hurried: bool,
+    /// What the node is told to do, and was logged.
+    order: Option<NodeOrder>,
     takes: JoinSet<Take>,
     jobs: JoinSet<(usize, Outcome)>,
     /// Outcomes whose keys need not be run again.
@@ -110,14 +117,15 @@ impl Service {
         }
         Ok(Self {
             broker,
+            seats: Seats::new(slots, &bench.node),
             bench,
-            seats: Seats::new(slots),
             started: 0,
             looks: Looks::new(Arch::Cpu),
             fleet: Fleet::default(),
             ready: eager,
             draining: false,
-            orders: Orders::default(),
+            hurried: false,
+            order: None,
             takes: JoinSet::new(),
             jobs: JoinSet::new(),
             recent: Recent::default(),
@@ -171,7 +179,8 @@ impl Service {
                 signal = signals.next() => {
                     if self.draining {
                         tracing::warn!("asked again: ending runners at once");
-                        self.orders.kill.cancel();
+                        self.hurried = true;
+                        self.seats.tell_all(Order::Kill);
                         break;
                     }
                     asked = Some(signal);
@@ -187,8 +196,9 @@ impl Service {
     fn look(&mut self) {
         while self.ready
             && !self.draining
+            && self.order.is_none()
             && self.unconfirmed.len() < MAX_UNCONFIRMED
-            && self.takes.len() < self.seats.free()
+            && self.takes.len() < self.seats.open(Instant::now())
         {
             let Some(look) = self.looks.begin() else { return };
             let broker = Arc::clone(&self.broker);
@@ -202,6 +212,7 @@ impl Service {
     fn taken(&mut self, (look, answer): Take) -> Result<(), WorkerError> {
         match answer {
             Ok(Some(delivery)) => {
+                failpoint::pass(Point::JobTaken);
                 self.looks.found(&look);
                 self.place(delivery, look.arch)?;
             }
@@ -217,8 +228,8 @@ impl Service {
 
     /// Starts a job, or disposes of what is none (or none any more).
     fn place(&mut self, delivery: Delivery, arch: Arch) -> Result<(), WorkerError> {
-        let Some((seat, slot)) = self.seats.first_free() else {
-            return Err(WorkerError::Internal("a job was taken without a free slot".to_owned()));
+        let Some(spokesman) = self.seats.first() else {
+            return Err(WorkerError::Internal("a job was taken without a slot".to_owned()));
         };
         let Delivery { message, tag, redelivered, .. } = delivery;
         let job = match wire::decode::<Job>(&message) {
@@ -226,7 +237,7 @@ impl Service {
             Err(error) => {
                 tracing::warn!(%error, queue = delivery.queue, "a message is no job");
                 let why = error.to_string();
-                let outcome = job::undecodable(&self.bench, &slot, arch, &message, &why);
+                let outcome = job::undecodable(&self.bench, &spokesman, arch, &message, &why);
                 self.report(Some(outcome), vec![tag], None);
                 return Ok(());
             }
@@ -235,43 +246,64 @@ impl Service {
         if let Some(running) = self.seats.running(&key) {
             // The session it was taken in is gone; it is ours again, and still runs.
             tracing::info!(run = key.run, job = key.job, redelivered, "a running job came back");
-            running.tags.push(tag);
-        } else if self.recent.contains(&key) || self.fleet.is_past(&job) {
+            running.came_back(tag);
+            return Ok(());
+        }
+        if self.recent.contains(&key) || self.fleet.is_past(&job.run, job.epoch) {
             tracing::debug!(run = key.run, job = key.job, redelivered, "acknowledged unrun");
             self.report(None, vec![tag], None);
-        } else {
-            let taken = Taken { job, bytes: Arc::new(message.body), at: job::now() };
-            if let Err(error) = taken.job.validate() {
-                let verdict = job::failed(Failure::Rejected, error.to_string(), String::new());
-                let outcome = job::outcome(&self.bench, &slot, &taken, verdict, 0.0);
-                self.recent.remember(key);
-                self.report(Some(outcome), vec![tag], None);
-                return Ok(());
-            }
-            let holding = holding(&key);
-            self.started += 1;
-            let number = self.started;
-            self.seats.seat(seat, Running { key, number, tags: vec![tag], holding });
-            self.start_job(seat, number, slot, taken);
+            return Ok(());
         }
+        let taken = Taken { job, bytes: Arc::new(message.body), at: job::now() };
+        let unrun = match taken.job.validate() {
+            Err(error) => job::failed(Failure::Rejected, error.to_string(), String::new()),
+            Ok(()) => match self.seat_for(&taken.job) {
+                Some((seat, slot)) => {
+                    self.start_job(seat, slot, key, tag, taken);
+                    return Ok(());
+                }
+                None => job::returned(Return::Drain, "no slot takes it any more".to_owned()),
+            },
+        };
+        let outcome = job::outcome(&self.bench, &spokesman, &taken, unrun, 0.0);
+        self.recent.remember(key);
+        log(&outcome);
+        self.report(Some(outcome), vec![tag], None);
         Ok(())
     }
 
-    fn start_job(&mut self, seat: usize, number: u64, slot: Arc<Slot>, taken: Taken) {
+    /// A slot for a job. There may be none any more: orders come while a look is under way.
+    fn seat_for(&self, job: &Job) -> Option<(usize, Arc<Slot>)> {
+        if self.order.is_some() { None } else { self.seats.choose(&job.failed_on, Instant::now()) }
+    }
+
+    fn start_job(&mut self, seat: usize, slot: Arc<Slot>, key: Key, tag: Tag, taken: Taken) {
+        self.started += 1;
+        let number = self.started;
+        let (sender, orders) = watch::channel(None);
+        let holding = holding(&key);
+        let tags = vec![tag];
+        self.seats.seat(seat, Running { key, number, tags, holding, orders: sender });
         let bench = Arc::clone(&self.bench);
-        let orders = self.orders.clone();
         let news = self.news_sender.clone();
         self.jobs.spawn(async move {
             let progress = |progress| {
                 // Progress may be lost when the dispatcher is busy: newer progress follows.
                 news.try_send((seat, number, progress)).ok();
             };
-            (seat, job::run(&bench, &slot, &taken, &orders, progress).await)
+            (seat, job::run(&bench, &slot, &taken, orders, progress).await)
         });
     }
 
     fn ended(&mut self, (seat, outcome): (usize, Outcome)) {
         log(&outcome);
+        if let Verdict::Failed { failure, .. } = &outcome.verdict
+            && matches!(failure, Failure::DeviceLost | Failure::WitnessMissed)
+        {
+            let device = &outcome.device.name;
+            tracing::warn!(device, %failure, "the device takes nothing for {SET_ASIDE:?}");
+            self.seats.set_aside(seat, Instant::now() + SET_ASIDE);
+        }
         if let Some(running) = self.seats.clear(seat) {
             let mut holding = running.holding;
             holding.job.stage = Stage::Unconfirmed;
@@ -280,12 +312,7 @@ impl Service {
         }
     }
 
-    fn report(
-        &mut self,
-        outcome: Option<Outcome>,
-        tags: Vec<shared::broker::Tag>,
-        held: Option<(usize, Holding)>,
-    ) {
+    fn report(&mut self, outcome: Option<Outcome>, tags: Vec<Tag>, held: Option<(usize, Holding)>) {
         let outcome = match outcome.map(job::encode).transpose() {
             Ok(outcome) => outcome,
             Err(error) => {
@@ -308,10 +335,43 @@ impl Service {
             Event::Bell(bell) => {
                 self.looks.ring(bell.queues.iter().map(String::as_str));
             }
-            Event::Fleet(state) => {
-                self.fleet.hear(state);
-                self.ready = true;
+            Event::Fleet(state) => self.obey(state),
+        }
+    }
+
+    /// Does as the fleet's state says. It comes again and again: what is no news is passed over.
+    fn obey(&mut self, state: FleetState) {
+        self.fleet.hear(state);
+        self.ready = true;
+        for running in self.seats.all_running() {
+            let Key { run, job, epoch, .. } = &running.key;
+            if let Some(why) = self.fleet.ends(run, *epoch)
+                && running.tell(Order::Finish(why))
+            {
+                tracing::info!(run, job, ?why, "a running job is asked to end");
             }
+        }
+        for (device, quarantined) in self.seats.quarantine(|name| self.fleet.is_quarantined(name)) {
+            if quarantined {
+                tracing::warn!(device, "in quarantine: it takes no jobs");
+            } else {
+                tracing::info!(device, "out of quarantine");
+            }
+        }
+        let order = self.fleet.order(&self.bench.node);
+        if order == Some(NodeOrder::Drain) {
+            self.seats.tell_all(Order::Finish(Return::Drain));
+        }
+        if order != self.order {
+            match order {
+                Some(NodeOrder::Pause) => tracing::info!("the node is paused: no new jobs"),
+                Some(NodeOrder::Drain) => {
+                    tracing::info!("the node drains: no new jobs, runners finish short");
+                }
+                None => tracing::info!("the node is at work again"),
+            }
+            self.order = order;
+            self.beat();
         }
     }
 
@@ -321,7 +381,7 @@ impl Service {
         // Looks may have no answer for as long as the broker is away; what one would still find
         // comes back when the session ends.
         self.takes = JoinSet::new();
-        self.orders.finish.cancel();
+        self.seats.tell_all(Order::Finish(Return::Drain));
         self.beat();
     }
 
@@ -348,7 +408,8 @@ impl Service {
             instance: self.bench.instance.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             slots: slots.collect(),
-            draining: self.draining,
+            draining: self.draining || self.order == Some(NodeOrder::Drain),
+            paused: self.order == Some(NodeOrder::Pause),
             informed: self.fleet.is_informed(),
             at: job::now(),
         }
@@ -361,7 +422,7 @@ impl Service {
         signals: &mut Signals,
         patience: Duration,
     ) -> Result<(), WorkerError> {
-        let mut hurried = self.orders.kill.is_cancelled();
+        let mut hurried = self.hurried;
         let mut until = std::pin::pin!(sleep(if hurried { LAST_WORDS } else { patience }));
         while !(self.jobs.is_empty() && self.unconfirmed.is_empty()) {
             tokio::select! {
@@ -409,7 +470,6 @@ fn holding(key: &Key) -> Holding {
 }
 
 fn log(outcome: &Outcome) {
-    use shared::outcome::Verdict;
     let Outcome { run, job, seconds, device, .. } = outcome;
     let device = &device.name;
     match &outcome.verdict {

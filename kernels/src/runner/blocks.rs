@@ -6,6 +6,7 @@
 use std::time::{Duration, Instant};
 
 use shared::{
+    failpoint::{self, Point},
     outcome::{MAX_SURVIVORS, SieveResult, Survivor},
     runner::Progress,
     sieve::{Seeds, Sieve},
@@ -81,6 +82,7 @@ pub fn drive<E>(
         let (block, after) = seeds.split_at(length);
         let room = MAX_SURVIVORS - result.survivors.len();
         let mut tally = tester.test(&block, room);
+        failpoint::pass(Point::BlockTested);
         (tested, rest) = (tested + block.len(), after);
         if let Some(last) =
             tally.found.get(room.wrapping_sub(1)).filter(|_| tally.found.len() > room)

@@ -8,6 +8,7 @@ use std::{
 
 use shared::{
     exit_codes,
+    failpoint::{self, Point},
     job::{Job, Task},
     runner::{EXIT_REJECTED, Frame, FrameError, write_frame},
     wire::{MAX_MESSAGE, Wire as _},
@@ -89,6 +90,7 @@ pub fn run_cpu(args: impl IntoIterator<Item = String>) -> Result<(), RunError> {
             return Err(RunError::Rejected(reason));
         }
     };
+    failpoint::pass(Point::JobRead);
     let started = Instant::now();
     // Validation saw to it that this is a duration.
     let soft = args

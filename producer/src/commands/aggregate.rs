@@ -2,13 +2,10 @@
 
 use std::path::PathBuf;
 
-use shared::{
-    broker::{Broker, Patience, apply_topology},
-    topology::RESULTS_SEED,
-};
+use shared::broker::{Owner, Patience, claim_ledger, owns_ledger};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::{
     aggregate::Aggregator,
@@ -30,32 +27,59 @@ pub(crate) struct AggregateArgs {
 
 /// Takes results into the ledger until it is told to stop.
 pub(crate) async fn aggregate(context: &Context, args: AggregateArgs) -> Result<(), Failure> {
+    let stop = CancellationToken::new();
+    stop_on_signals(&stop)?;
+    aggregate_until(context, args, &stop).await
+}
+
+/// Takes results into the ledger until `stop` is cancelled.
+pub(super) async fn aggregate_until(
+    context: &Context,
+    args: AggregateArgs,
+    stop: &CancellationToken,
+) -> Result<(), Failure> {
     if let Some(name) = &args.until_complete {
         check_run_name(name)?;
     }
     // First the ledger: whoever waits for a run may look into it at once.
     let (ledger, _lock) = Ledger::own(&context.home)?;
     info!(ledger = %Ledger::path(&context.home).display(), "aggregating");
-    let stop = CancellationToken::new();
-    stop_on_signals(&stop)?;
+    let reached = async {
+        own_the_broker(context, &ledger).await?;
+        context.broker("aggregator", Patience::Forever).await
+    };
     let broker = tokio::select! {
-        broker = context.broker("aggregator", Patience::Forever) => broker?,
+        broker = reached => broker?,
         () = stop.cancelled() => return Ok(()),
     };
-    declare_what_is_missing(context, broker.as_ref()).await?;
-    let mut aggregator = Aggregator::new(broker.clone(), ledger, args.output_dir);
-    let worked = aggregator.work(args.until_complete.as_deref(), &stop).await;
+    let at = (context.settings.clone(), context.home.clone());
+    let mut aggregator = Aggregator::new(broker.clone(), ledger, at, args.output_dir);
+    let worked = aggregator.work(args.until_complete.as_deref(), stop).await;
     broker.close().await;
     Ok(worked?)
 }
 
-/// A broker without our results queue has lost its topology, or never had it.
-async fn declare_what_is_missing(context: &Context, broker: &dyn Broker) -> Result<(), Failure> {
-    if broker.depth(RESULTS_SEED).await?.is_none() {
-        warn!(queue = RESULTS_SEED, "a queue is missing: declaring the topology again");
-        apply_topology(&context.settings.broker.url, Patience::COMMAND).await?;
+/// Refuses a broker that is not this ledger's: two ledgers would each queue again what the other's
+/// workers have done. A fresh embedded broker becomes this ledger's own.
+async fn own_the_broker(context: &Context, ledger: &Ledger) -> Result<(), Failure> {
+    let (settings, home) = (&context.settings.broker, &context.home);
+    let uuid = ledger.uuid()?;
+    if settings.url.starts_with("embedded:") {
+        claim_ledger(settings, home, &uuid, false, Patience::Forever).await?;
+        return Ok(());
     }
-    Ok(())
+    match owns_ledger(settings, home, &uuid, Patience::Forever).await? {
+        Owner::This => Ok(()),
+        Owner::Nobody => Err(Failure::unreachable(
+            "the broker belongs to no ledger yet: run `producer topology apply` once, with this \
+             RIGQUEUE_HOME",
+        )),
+        // Says which one, and what to do.
+        Owner::Other(_) => {
+            claim_ledger(settings, home, &uuid, false, Patience::Forever).await?;
+            Ok(())
+        }
+    }
 }
 
 /// Cancels `stop` at SIGTERM or SIGINT.

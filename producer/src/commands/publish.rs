@@ -4,24 +4,22 @@ use std::collections::BTreeSet;
 
 use shared::{
     broker::{Broker, BrokerError},
-    job::Arch,
+    failpoint::{self, Point},
     messages::{Bell, MAX_PART_BYTES, RunOpened, RunPart},
-    settings::{Settings, Slots},
+    settings::Settings,
     topology,
     wire::{self, Message},
 };
 
 use crate::{
     aggregate::now,
-    chance, cost,
+    chance,
     failure::Failure,
-    ledger::Ledger,
-    planner::{self, Fleet, Plan, PlanInput},
+    fleet::{Known, fleet},
+    planner::{self, Plan, PlanInput},
     request::{Asked, Request},
 };
 
-/// Nodes heard within so many seconds count as there.
-const HEARD_LATELY: f64 = 60.0;
 /// Jobs published at a time: a failure midway leaves a run that is known to the ledger.
 const BATCH: usize = 2000;
 /// The bytes of one candidate on the wire at most.
@@ -43,12 +41,11 @@ pub(super) struct Prepared {
 /// Plans a request for the fleet that is known.
 pub(super) fn prepare(
     settings: &Settings,
-    ledger: Option<&Ledger>,
-    place: Place,
+    known: &Known,
     run: String,
     request: Request,
 ) -> Result<Prepared, Failure> {
-    let (fleet, basis) = fleet(settings, ledger, place, &request)?;
+    let (fleet, basis) = fleet(settings, known, &request);
     let input = PlanInput::of(&request, fleet, &settings.planner);
     let plan = planner::plan(&input).map_err(Failure::usage)?;
     check_consumer_timeout(settings, &plan)?;
@@ -68,71 +65,6 @@ fn check_consumer_timeout(settings: &Settings, plan: &Plan) -> Result<(), Failur
          broker.consumer_timeout is {allowed} s: raise that, here and in the broker, or lower \
          planner.target_seconds"
     )))
-}
-
-/// Where a run's jobs will be worked on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
-    /// By whatever workers listen to the broker.
-    Fleet,
-    /// On this machine alone.
-    Here,
-}
-
-/// The slots to plan for: of nodes heard of lately, else of the settings, else of this machine.
-fn fleet(
-    settings: &Settings,
-    ledger: Option<&Ledger>,
-    place: Place,
-    request: &Request,
-) -> Result<(Vec<Fleet>, String), Failure> {
-    let wanted = |arch: Arch| request.arch.is_none_or(|asked| asked == arch);
-    let nodes = match ledger.filter(|_| place == Place::Fleet) {
-        Some(ledger) => ledger.nodes(now() - HEARD_LATELY)?,
-        None => Vec::new(),
-    };
-    let mut slots: Vec<(Arch, u32)> = nodes
-        .iter()
-        .flat_map(|node| &node.heartbeat.slots)
-        .map(|slot| (slot.arch, slot.device.threads))
-        .filter(|(arch, _)| wanted(*arch))
-        .collect();
-    let mut basis = format!("{} slots of {} workers heard lately", slots.len(), nodes.len());
-    if slots.is_empty() {
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let cores = u32::try_from(cores).unwrap_or(1);
-        let (count, source) = match settings.worker.slots {
-            Slots::Count(count) => (count, "the settings"),
-            Slots::Auto => (cores, "this machine's cores"),
-        };
-        let count = count.min(settings.worker.max_jobs).max(1);
-        let arch = request.arch.unwrap_or(Arch::Cpu);
-        slots = vec![(arch, (cores / count).max(1)); count as usize];
-        basis = format!("{count} {arch} slots, from {source}");
-    }
-    let learned = ledger.map_or_else(|| Ok(Vec::new()), Ledger::rates)?;
-    let mut fleet = Vec::new();
-    for arch in Arch::ALL {
-        let threads: Vec<u32> = slots.iter().filter(|s| s.0 == arch).map(|s| s.1).collect();
-        let Some(&most) = threads.iter().max() else { continue };
-        let known = learned.iter().filter(|rate| {
-            rate.key.arch == arch
-                && rate.key.family == request.sieve.family
-                && rate.key.threads == most
-        });
-        // Several models: the slowest is planned for, and faster ones take more pieces.
-        let rate = known.map(|rate| rate.operations_per_second).reduce(f64::min);
-        if rate.is_some() {
-            basis += "; rates as learned";
-        }
-        fleet.push(Fleet {
-            arch,
-            slots: u32::try_from(threads.len()).unwrap_or(u32::MAX),
-            operations_per_second: rate
-                .unwrap_or_else(|| cost::default_operations_per_second(arch) * f64::from(most)),
-        });
-    }
-    Ok((fleet, basis))
 }
 
 impl Prepared {
@@ -199,15 +131,18 @@ impl Prepared {
             first.push((results.to_owned(), wire::encode(&part)?));
         }
         broker.publish_all(first).await?;
+        failpoint::pass(Point::ManifestPublished);
         let mut batch: Vec<(String, Message)> = Vec::new();
         for job in planner::jobs(&self.request, &self.plan, &self.run) {
             let queue = topology::seed_queue(job.arch, job.urgency);
             batch.push((queue, wire::encode(&job)?));
             if batch.len() == BATCH {
                 broker.publish_all(std::mem::take(&mut batch)).await?;
+                failpoint::pass(Point::SomeJobsPublished);
             }
         }
         broker.publish_all(batch).await?;
+        failpoint::pass(Point::JobsPublished);
         ring(broker, queues).await?;
         Ok(())
     }

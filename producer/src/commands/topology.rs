@@ -1,15 +1,21 @@
-//! `producer topology apply|check`: the broker's exchanges and queues.
+//! `producer topology apply|check`: the broker's exchanges and queues, and whose they are.
 
 use serde::Serialize;
-use shared::broker::{Patience, TopologyReport, apply_topology, check_topology};
+use shared::broker::{
+    Owner, Patience, TopologyReport, apply_topology, check_topology, claim_ledger, owns_ledger,
+};
 
-use crate::{context::Context, failure::Failure, output};
+use crate::{context::Context, failure::Failure, ledger::Ledger, output};
 
 /// What to do with the topology.
 #[derive(Debug, Clone, Copy, clap::Subcommand)]
 pub(crate) enum TopologyAction {
-    /// Declare every exchange and queue; doing it again changes nothing
+    /// Declare every exchange and queue, and make the broker this data folder's ledger's own;
+    /// doing it again changes nothing
     Apply {
+        /// Take the broker over from another ledger: only when that one is lost
+        #[arg(long)]
+        adopt: bool,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -28,6 +34,18 @@ struct Report {
     created: Vec<String>,
     missing: Vec<String>,
     conflicting: Vec<Conflict>,
+    ledger: Ownership,
+}
+
+/// Whose the broker is.
+#[derive(Debug, Default, Serialize)]
+struct Ownership {
+    /// The uuid of this data folder's ledger; none before there is one.
+    uuid: Option<String>,
+    /// `this`, `none` or `other`; `unknown` without a ledger to compare with.
+    owner: &'static str,
+    /// The other's uuid, where the broker tells.
+    other: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -38,47 +56,110 @@ struct Conflict {
 
 /// Applies or checks.
 pub(crate) async fn topology(context: &Context, action: TopologyAction) -> Result<(), Failure> {
-    let url = &context.settings.broker.url;
-    let (TopologyAction::Apply { json } | TopologyAction::Check { json }) = action;
-    if url.starts_with("embedded:") {
+    let settings = &context.settings.broker;
+    let (TopologyAction::Apply { json, .. } | TopologyAction::Check { json }) = action;
+    let embedded = settings.url.starts_with("embedded:");
+    let mut report = Report::default();
+    if embedded {
         // Opening it checks that its folder can be used.
         context.broker("producer", Patience::COMMAND).await?.close().await;
-        output::say("the embedded broker makes its queues on first use: nothing to apply or check");
-        return if json { output::json(&Report::default()) } else { Ok(()) };
+        output::say("the embedded broker makes its queues on first use");
+    } else {
+        let found = match action {
+            TopologyAction::Apply { .. } => apply_topology(settings, Patience::COMMAND).await,
+            TopologyAction::Check { .. } => check_topology(settings, Patience::COMMAND).await,
+        };
+        report.take(found?);
     }
-    let found = match action {
-        TopologyAction::Apply { .. } => apply_topology(url, Patience::COMMAND).await?,
-        TopologyAction::Check { .. } => check_topology(url, Patience::COMMAND).await?,
+    report.ledger = match action {
+        TopologyAction::Apply { adopt, .. } => claim(context, adopt).await?,
+        TopologyAction::Check { .. } => owner(context).await?,
     };
-    let TopologyReport { present, created, missing, conflicting } = found;
-    let conflicting = conflicting.into_iter().map(|(name, why)| Conflict { name, why }).collect();
-    let report = Report { present, created, missing, conflicting };
     if json {
         output::json(&report)?;
     } else {
-        output::text(describe(&report))?;
+        output::text(report.describe(embedded))?;
     }
-    let faults = report.missing.len() + report.conflicting.len();
-    if faults == 0 {
-        return Ok(());
-    }
-    Err(Failure::unreachable(format!(
-        "{faults} exchanges or queues are missing or different: `producer topology apply` makes \
-         what is missing; delete what is different while it is empty, then apply again"
-    )))
+    report.verdict(embedded)
 }
 
-fn describe(report: &Report) -> String {
-    let mut text = format!(
-        "{} exchanges and queues were there, {} were made\n",
-        report.present.len(),
-        report.created.len()
-    );
-    for name in &report.missing {
-        text += &format!("missing: {name}\n");
+async fn claim(context: &Context, adopt: bool) -> Result<Ownership, Failure> {
+    let uuid = Ledger::write(&context.home)?.uuid()?;
+    let settings = &context.settings.broker;
+    match claim_ledger(settings, &context.home, &uuid, adopt, Patience::COMMAND).await? {
+        Owner::This => {}
+        Owner::Nobody => output::say(format!("the broker belongs to ledger {uuid} now")),
+        Owner::Other(from) => output::say(format!(
+            "the broker belongs to ledger {uuid} now; it belonged to {}",
+            from.as_deref().unwrap_or("another")
+        )),
     }
-    for Conflict { name, why } in &report.conflicting {
-        text += &format!("different: {name}: {why}\n");
+    Ok(Ownership { uuid: Some(uuid), owner: "this", other: None })
+}
+
+async fn owner(context: &Context) -> Result<Ownership, Failure> {
+    let Some(ledger) = Ledger::read(&context.home)? else {
+        return Ok(Ownership { uuid: None, owner: "unknown", other: None });
+    };
+    let uuid = ledger.uuid()?;
+    let settings = &context.settings.broker;
+    let owner = owns_ledger(settings, &context.home, &uuid, Patience::COMMAND).await?;
+    let (owner, other) = match owner {
+        Owner::This => ("this", None),
+        Owner::Nobody => ("none", None),
+        Owner::Other(other) => ("other", other),
+    };
+    Ok(Ownership { uuid: Some(uuid), owner, other })
+}
+
+impl Report {
+    fn take(&mut self, found: TopologyReport) {
+        let TopologyReport { present, created, missing, conflicting } = found;
+        let conflict = |(name, why)| Conflict { name, why };
+        self.conflicting = conflicting.into_iter().map(conflict).collect();
+        (self.present, self.created, self.missing) = (present, created, missing);
     }
-    text
+
+    fn describe(&self, embedded: bool) -> String {
+        let mut text = String::new();
+        if !embedded {
+            let (there, made) = (self.present.len(), self.created.len());
+            text += &format!("{there} exchanges and queues were there, {made} were made\n");
+        }
+        for name in &self.missing {
+            text += &format!("missing: {name}\n");
+        }
+        for Conflict { name, why } in &self.conflicting {
+            text += &format!("different: {name}: {why}\n");
+        }
+        text += &match (self.ledger.owner, &self.ledger.uuid, &self.ledger.other) {
+            ("this", Some(uuid), _) => format!("owner: this ledger, {uuid}\n"),
+            ("none", ..) => "owner: none yet\n".to_owned(),
+            ("other", _, Some(other)) => format!("owner: another ledger, {other}\n"),
+            ("other", ..) => "owner: another ledger\n".to_owned(),
+            _ => "owner: unknown, for this data folder has no ledger to compare with\n".to_owned(),
+        };
+        text
+    }
+
+    fn verdict(&self, embedded: bool) -> Result<(), Failure> {
+        let faults = self.missing.len() + self.conflicting.len();
+        if faults > 0 {
+            return Err(Failure::unreachable(format!(
+                "{faults} exchanges or queues are missing or different: `producer topology apply` \
+                 makes what is missing; delete what is different while it is empty, then apply again"
+            )));
+        }
+        match self.ledger.owner {
+            // The first aggregator takes an embedded broker.
+            "none" if !embedded => Err(Failure::unreachable(
+                "the broker belongs to no ledger yet: run `producer topology apply` once",
+            )),
+            "other" => Err(Failure::unreachable(
+                "the broker belongs to another ledger: use that ledger's RIGQUEUE_HOME or another \
+                 broker; if it is lost, `producer topology apply --adopt` takes the broker over",
+            )),
+            _ => Ok(()),
+        }
+    }
 }

@@ -27,7 +27,7 @@ use crate::{
     cost,
     duration::Duration,
     failure::Failure,
-    ledger::{Ledger, Report, RunRow},
+    ledger::{Ledger, Report},
     output,
     verify::{
         Certified, Findings, FleetPlan, Random, Retested, RunCheck, Runners, Share, Verification,
@@ -156,6 +156,12 @@ async fn verify_run(
     name: &str,
     seed: u64,
 ) -> Result<Verification, Failure> {
+    if context.server.is_some() {
+        return Err(Failure::usage(
+            "verify reads the whole ledger: run it on the machine that has it, without \
+             RIGQUEUE_SERVER, or verify the run's certificate and survivors",
+        ));
+    }
     let (ledger, run) = context.find_run(name)?;
     let runners = Runners::beside_this_program().map_err(crate::verify::VerifyError::from)?;
     let check = RunCheck::new(&ledger, &run)?;
@@ -230,13 +236,13 @@ async fn by_fleet(
     output::say(format!("run {name}: {} jobs for {arch}", plan.jobs.len()));
     let mut watch = Watch::new(ledger, name.clone());
     let bar = progress_bar();
-    let ended = unless_interrupted(async { watch.until_ended(|step| bar.show(step)).await }).await;
+    let ended = unless_interrupted(watch.until_ended(0, |step| bar.show(step))).await;
     bar.finish();
-    let ended: RunRow = ended?;
-    if ended.state != crate::ledger::RunState::Complete {
+    if !ended?.is_complete() {
         return Err(run_failed(&name));
     }
-    Ok(plan.compare(check, chosen, (watch.ledger(), &ended), findings)?)
+    let (ledger, ended) = context.find_run(&name)?;
+    Ok(plan.compare(check, chosen, (&ledger, &ended), findings)?)
 }
 
 /// The first of `RUN.verify-1`, `RUN.verify-2` … that the ledger does not know.

@@ -1,23 +1,24 @@
 //! Applying results: one transaction for a batch of manifests and outcomes and all that follows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{Connection, TransactionBehavior, params};
 use shared::{
-    job::Job,
+    job::{Arch, Job},
     messages::{RunOpened, RunPart},
-    outcome::{Failure, Outcome, Return, SieveResult, Verdict},
+    outcome::{Device, Failure, Outcome, Return, SieveResult, Verdict},
     spans::{Span, Spans},
+    topology::DELIVERY_LIMIT,
     wire::{self, Message, Wire as _},
 };
 
 use super::{
-    coverage,
+    coverage, dead, epochs, nodes,
     open::{Ledger, LedgerError, stored},
     outbox,
     rates::{self, RateKey},
     runs::{self, RunRow, RunState},
-    survivors,
+    strikes, survivors,
 };
 use crate::cost;
 
@@ -50,6 +51,7 @@ impl Record {
         match message.kind.as_str() {
             RunOpened::TYPE => wire::decode(message).map(|opened| Self::Opened(Box::new(opened))),
             RunPart::TYPE => wire::decode(message).map(Self::Part),
+            Job::TYPE => Ok(Self::Outcome(Box::new(undelivered(message)))),
             _ => wire::decode(message).map(|outcome| Self::Outcome(Box::new(outcome))),
         }
     }
@@ -63,6 +65,37 @@ impl Record {
     }
 }
 
+/// The outcome of a job that the broker itself gave up on: nobody else tells of it.
+fn undelivered(message: &Message) -> Outcome {
+    let job: Option<Job> = wire::decode(message).ok();
+    let header = |name: &str| message.headers.get(name).cloned();
+    let named = |name: &str| header(name).unwrap_or_else(|| "unknown".to_owned());
+    let detail = format!(
+        "the broker took it off {} after {DELIVERY_LIMIT} deliveries without an outcome ({})",
+        named("x-first-death-queue"),
+        named("x-first-death-reason"),
+    );
+    Outcome {
+        run: job.as_ref().map_or_else(|| named("run"), |job| job.run.clone()),
+        epoch: job.as_ref().map_or(0, |job| job.epoch),
+        job: job.as_ref().map_or_else(|| named("job"), |job| job.id.clone()),
+        seq: job.as_ref().map_or(0, |job| job.seq),
+        attempt: job.as_ref().map_or(0, |job| job.attempt),
+        arch: job.as_ref().map_or(Arch::Cpu, |job| job.arch),
+        node: "broker".to_owned(),
+        instance: String::new(),
+        device: Device { name: "none".to_owned(), model: String::new(), threads: 0 },
+        verdict: Verdict::Failed {
+            failure: Failure::DeliveryLimit,
+            detail,
+            stderr_tail: String::new(),
+        },
+        echo: Some(message.body.clone()),
+        taken_at: 0.0,
+        seconds: 0.0,
+    }
+}
+
 /// What a batch changed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Applied {
@@ -70,6 +103,17 @@ pub struct Applied {
     pub ended: Vec<(String, RunState)>,
     /// Whether workers must hear of new epochs.
     pub epochs_changed: bool,
+    /// The runs that it was about.
+    pub touched: BTreeSet<String>,
+}
+
+impl Applied {
+    /// Adds what another batch changed.
+    pub fn merge(&mut self, other: Self) {
+        self.ended.extend(other.ended);
+        self.epochs_changed |= other.epochs_changed;
+        self.touched.extend(other.touched);
+    }
 }
 
 impl Ledger {
@@ -86,8 +130,11 @@ impl Ledger {
         for record in records {
             let name = record.run();
             if !touched.contains_key(name) {
-                let known = runs::find(&tx, name)?.is_some();
-                applied.epochs_changed |= !known;
+                let known = runs::find(&tx, name)?;
+                if known.is_none() && is_of_a_forgotten_run(&tx, record)? {
+                    continue;
+                }
+                applied.epochs_changed |= known.is_none();
                 touched.insert(name.to_owned(), runs::find_or_open(&tx, name, now)?);
             }
             let Some(run) = touched.get_mut(name) else { continue };
@@ -100,14 +147,25 @@ impl Ledger {
         for run in touched.values_mut() {
             let was_ended = run.state.is_ended();
             runs::settle(&tx, run, now)?;
+            runs::write(&tx, run)?;
             if run.state.is_ended() && !was_ended {
                 applied.ended.push((run.name.clone(), run.state));
                 applied.epochs_changed = true;
             }
         }
         tx.commit()?;
+        applied.touched = touched.into_keys().collect();
         Ok(applied)
     }
+}
+
+/// Whether it is what is left of a run that was deleted, and must not bring it back.
+fn is_of_a_forgotten_run(db: &Connection, record: &Record) -> Result<bool, LedgerError> {
+    let Some((_, opened_at)) = epochs::forgotten(db, record.run())? else { return Ok(false) };
+    Ok(match record {
+        Record::Opened(opened) => opened.opened_at.total_cmp(&opened_at).is_eq(),
+        Record::Part(_) | Record::Outcome(_) => true,
+    })
 }
 
 /// The run as its manifest opened it, with the counts that this batch has collected so far.
@@ -132,6 +190,9 @@ fn apply_outcome(
     outcome: &Outcome,
     now: f64,
 ) -> Result<(), LedgerError> {
+    if outcome.epoch < run.first_epoch && outcome.epoch > 0 {
+        return Ok(());
+    }
     if let Verdict::Done(result) = &outcome.verdict {
         check(run, outcome, result)?;
     }
@@ -147,6 +208,10 @@ fn apply_outcome(
         }
         run.counts.survivors += survivors::insert(db, run.id, id, &result.survivors)?;
         learn(db, run, outcome, result, now)?;
+        dead::revive(db, run, &outcome.job)?;
+    }
+    if is_first {
+        strikes::judge(db, run.id, id, outcome, now)?;
     }
     // A repetition, or a job of an older epoch: intervals and survivors only.
     if is_first && outcome.epoch >= run.epoch && !run.state.is_ended() {
@@ -261,37 +326,36 @@ fn follow_up(
     let job: Option<Job> = outcome.echo.as_deref().and_then(|bytes| Job::from_body(bytes).ok());
     match &outcome.verdict {
         Verdict::Done(result) => {
-            let revived = db
-                .prepare_cached("DELETE FROM dead WHERE run = ?1 AND job = ?2")?
-                .execute(params![run.id, outcome.job])?;
-            run.counts.dead -= u64::try_from(revived).unwrap_or_default();
             run.counts.done += 1;
             job.map_or(Ok(()), |job| post_rests(db, run, &job, result, now))
         }
         Verdict::Failed { failure, detail, .. } => {
             let next = job.as_ref().and_then(|job| next_try(job, *failure, outcome));
             let Some(next) = next else {
-                return bury(
-                    db,
-                    run,
-                    outcome,
-                    *failure,
-                    detail,
-                    job.as_ref().and_then(Job::span),
-                    now,
-                );
+                return dead::bury(db, run, outcome, (*failure, detail), job.as_ref(), now);
             };
             run.counts.retried += 1;
             outbox::post(db, run.id, &next, now + back_off(next.seq - 1))
         }
-        Verdict::Returned { reason, .. } => {
+        Verdict::Returned { reason, detail } => {
             let Some(job) = job else {
-                let why = "it came back without the job's bytes";
-                return bury(db, run, outcome, Failure::Undecodable, why, None, now);
+                let why = (Failure::Undecodable, "it came back without the job's bytes");
+                return dead::bury(db, run, outcome, why, None, now);
             };
             let mut next = Job { seq: outcome.seq + 1, ..job };
-            if *reason == Return::NeverFits && !next.refused_by.contains(&outcome.node) {
-                next.refused_by.push(outcome.node.clone());
+            if *reason == Return::NeverFits {
+                if !next.refused_by.contains(&outcome.node) {
+                    next.refused_by.push(outcome.node.clone());
+                }
+                if nodes::all_among(db, &next.refused_by, now)? {
+                    let why = format!(
+                        "every node there is has refused it ({}); {}: {detail}",
+                        next.refused_by.join(", "),
+                        outcome.node
+                    );
+                    let why = (Failure::Rejected, why.as_str());
+                    return dead::bury(db, run, outcome, why, Some(&next), now);
+                }
             }
             let wait = if *reason == Return::Drain { 0.0 } else { back_off(outcome.seq) };
             outbox::post(db, run.id, &next, now + wait)
@@ -345,35 +409,6 @@ fn next_try(job: &Job, failure: Failure, outcome: &Outcome) -> Option<Job> {
     Some(next)
 }
 
-fn bury(
-    db: &Connection,
-    run: &mut RunRow,
-    outcome: &Outcome,
-    failure: Failure,
-    detail: &str,
-    span: Option<Span>,
-    now: f64,
-) -> Result<(), LedgerError> {
-    let ends = span.map(<(u64, u64)>::from);
-    let new = db
-        .prepare_cached(
-            "INSERT INTO dead (run, job, failure, detail, first, last, body, at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO NOTHING",
-        )?
-        .execute(params![
-            run.id,
-            outcome.job,
-            failure.to_string(),
-            detail,
-            ends.map(|(first, _)| stored(first)),
-            ends.map(|(_, last)| stored(last)),
-            outcome.echo,
-            now
-        ])?;
-    run.counts.dead += u64::try_from(new).unwrap_or_default();
-    Ok(())
-}
-
 /// Seconds to wait before publication number `published + 1` of a job: 1, 2, 4 … 64, each spread
 /// over half to one and a half of it.
 fn back_off(published: u32) -> f64 {
@@ -381,6 +416,3 @@ fn back_off(published: u32) -> f64 {
     let spread = f64::from(uuid::Uuid::new_v4().as_bytes()[0]) / 255.0;
     doubled.min(LONGEST_BACK_OFF) * (0.5 + spread)
 }
-
-#[cfg(test)]
-mod tests;

@@ -6,15 +6,21 @@
 
 mod apply;
 mod coverage;
+mod dead;
+mod epochs;
 mod nodes;
 mod open;
 mod outbox;
 mod rates;
 mod reports;
 mod runs;
+mod strikes;
 mod survivors;
+#[cfg(test)]
+mod tests;
 
 pub use apply::{Applied, Record};
+pub use dead::{Attempt, DeadDetail, DeadFilter, DeadLetter};
 pub use nodes::NodeSeen;
 pub use open::{Ledger, LedgerError, LedgerLock};
 pub use outbox::Due;

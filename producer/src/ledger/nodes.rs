@@ -1,6 +1,6 @@
 //! Nodes: who was heard lately, with what slots, holding which jobs.
 
-use rusqlite::params;
+use rusqlite::{Connection, params};
 use shared::{messages::Heartbeat, wire::Wire as _};
 
 use super::open::{Ledger, LedgerError};
@@ -15,6 +15,17 @@ pub struct NodeSeen {
     pub heartbeat: Heartbeat,
     /// When, in Unix seconds of the aggregator's clock.
     pub heard_at: f64,
+}
+
+/// A node that was not heard for so many seconds is not there.
+const LIVE: f64 = 30.0;
+
+/// Whether every node that is there is among `names`; not when none is.
+pub(super) fn all_among(db: &Connection, names: &[String], now: f64) -> Result<bool, LedgerError> {
+    let mut live = db.prepare_cached("SELECT DISTINCT node FROM nodes WHERE heard_at >= ?1")?;
+    let live: Vec<String> =
+        live.query_map([now - LIVE], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    Ok(!live.is_empty() && live.iter().all(|node| names.contains(node)))
 }
 
 impl Ledger {

@@ -10,8 +10,9 @@ use std::{
 use rusqlite::{Connection, OpenFlags};
 use rustix::fs::{FlockOperation, flock};
 
-const SCHEMA: &str = include_str!("schema.sql");
-const VERSION: i64 = 1;
+/// What brings a ledger from each version to the next, from none to the first.
+const MIGRATIONS: [&str; 2] = [include_str!("schema/1.sql"), include_str!("schema/2.sql")];
+const VERSION: i64 = MIGRATIONS.len() as i64;
 /// "RigQ": marks the file as ours.
 const APPLICATION_ID: i64 = 0x5269_6751;
 /// Another process's short transaction may hold the ledger; nobody holds it longer.
@@ -114,7 +115,8 @@ impl Ledger {
         Ok(Self { db })
     }
 
-    /// Opens the ledger for reading; `None` when the folder has none yet.
+    /// Opens the ledger for reading; `None` when the folder has none yet. One of an older version
+    /// is brought up to this one's first.
     ///
     /// # Errors
     /// [`LedgerError::Unusable`] when there is a file that can't be read as a ledger.
@@ -135,6 +137,10 @@ impl Ledger {
             // The file was just made and its owner has not laid the tables yet.
             Ok((_, 0)) => Ok(None),
             Ok((db, VERSION)) => Ok(Some(Self { db })),
+            Ok((_, older)) if older < VERSION => {
+                drop(Self::write(home)?);
+                Self::read(home)
+            }
             Ok((_, version)) => Err(unusable(newer(version))),
             Err(error) => Err(unusable(error.to_string())),
         }
@@ -161,22 +167,23 @@ fn prepare(db: &mut Connection) -> Result<(), LedgerError> {
     db.pragma_update(None, "synchronous", "full")?;
     let tx = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
     let version: i64 = tx.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    match version {
-        VERSION => {}
-        0 => {
-            let tables: i64 =
-                tx.query_row("SELECT count(*) FROM sqlite_schema", [], |r| r.get(0))?;
-            if tables > 0 {
-                return Err(LedgerError::Refused("it is some other SQLite database".to_owned()));
-            }
-            tx.execute_batch(SCHEMA)?;
-            let uuid = uuid::Uuid::now_v7().to_string();
-            tx.execute("INSERT INTO ledger (uuid) VALUES (?1)", [uuid])?;
-            tx.pragma_update(None, "application_id", APPLICATION_ID)?;
-            tx.pragma_update(None, "user_version", VERSION)?;
+    let lacking = usize::try_from(version).ok().and_then(|version| MIGRATIONS.get(version..));
+    let Some(lacking) = lacking else { return Err(LedgerError::Refused(newer(version))) };
+    if version == 0 {
+        let tables: i64 = tx.query_row("SELECT count(*) FROM sqlite_schema", [], |r| r.get(0))?;
+        if tables > 0 {
+            return Err(LedgerError::Refused("it is some other SQLite database".to_owned()));
         }
-        version => return Err(LedgerError::Refused(newer(version))),
     }
+    for migration in lacking {
+        tx.execute_batch(migration)?;
+    }
+    if version == 0 {
+        let uuid = uuid::Uuid::now_v7().to_string();
+        tx.execute("INSERT INTO ledger (uuid) VALUES (?1)", [uuid])?;
+        tx.pragma_update(None, "application_id", APPLICATION_ID)?;
+    }
+    tx.pragma_update(None, "user_version", VERSION)?;
     Ok(tx.commit()?)
 }
 
@@ -209,6 +216,25 @@ mod tests {
         assert!(Ledger::read(home.path()).unwrap().is_some());
         drop(first);
         Ledger::own(home.path()).unwrap();
+    }
+
+    #[test]
+    fn a_ledger_of_the_first_version_is_brought_up_to_date() {
+        let home = tempfile::tempdir().unwrap();
+        let db = Connection::open(Ledger::path(home.path())).unwrap();
+        db.execute_batch(MIGRATIONS[0]).unwrap();
+        db.execute_batch(
+            "INSERT INTO ledger VALUES ('u'); PRAGMA user_version = 1;
+             INSERT INTO runs (name, epoch, state, opened_at, done) VALUES ('r', 3, 'open', 7, 2);
+             INSERT INTO dead (run, job, failure, detail, at) VALUES (1, 'j', 'Rejected', 'd', 8);",
+        )
+        .unwrap();
+        drop(db);
+        let ledger = Ledger::read(home.path()).unwrap().unwrap();
+        let run = ledger.run("r").unwrap().unwrap();
+        assert_eq!((run.epoch, run.counts.done, run.note.clone()), (3, 2, None));
+        assert_eq!(ledger.dead_jobs(&run).unwrap()[0].job, "j");
+        assert_eq!(ledger.uuid().unwrap(), "u");
     }
 
     #[test]

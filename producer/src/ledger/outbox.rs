@@ -1,28 +1,62 @@
-//! The outbox: jobs that the ledger wants published, written in the transaction that decided so.
+//! The outbox: messages that the ledger wants published, written in the transaction that decided
+//! so.
+
+use std::collections::BTreeSet;
 
 use rusqlite::{Connection, params};
-use shared::{job::Job, topology, wire::Wire as _};
+use shared::{
+    job::Job,
+    topology,
+    wire::{self, Message, Wire as _},
+};
 
 use super::open::{Ledger, LedgerError};
 
 /// A row of the outbox whose time has come.
 #[derive(Debug, Clone)]
 pub struct Due {
-    /// The row, to delete once the broker has confirmed the job.
+    /// The row, to delete once the broker has confirmed the message.
     pub id: i64,
     /// The queue it goes to.
     pub queue: String,
-    /// The job.
-    pub job: Job,
+    /// The message.
+    pub message: Message,
 }
 
 /// Writes a job to be published at `due_at`.
 pub(super) fn post(db: &Connection, run: i64, job: &Job, due_at: f64) -> Result<(), LedgerError> {
     let queue = topology::seed_queue(job.arch, job.urgency);
-    let body = job.to_body().map_err(|error| LedgerError::Corrupt(error.to_string()))?;
-    db.prepare_cached("INSERT INTO outbox (run, queue, job, due_at) VALUES (?1, ?2, ?3, ?4)")?
-        .execute(params![run, queue, body, due_at])?;
+    let message = wire::encode(job).map_err(|error| LedgerError::Corrupt(error.to_string()))?;
+    post_message(db, run, &queue, &message, due_at)
+}
+
+/// Writes a message to be published at `due_at`.
+pub(super) fn post_message(
+    db: &Connection,
+    run: i64,
+    queue: &str,
+    message: &Message,
+    due_at: f64,
+) -> Result<(), LedgerError> {
+    let headers = serde_json::to_string(&message.headers)
+        .map_err(|error| LedgerError::Corrupt(error.to_string()))?;
+    db.prepare_cached(
+        "INSERT INTO outbox (run, queue, kind, headers, job, due_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?
+    .execute(params![run, queue, message.kind, headers, message.body, due_at])?;
     Ok(())
+}
+
+fn message(
+    kind: String,
+    headers: Option<String>,
+    body: Vec<u8>,
+) -> Result<Message, Box<dyn std::error::Error>> {
+    Ok(match headers {
+        Some(headers) => Message { kind, headers: serde_json::from_str(&headers)?, body },
+        None => wire::encode(&Job::from_body(&body)?)?,
+    })
 }
 
 impl Ledger {
@@ -33,14 +67,14 @@ impl Ledger {
     pub fn due(&self, now: f64, most: u32) -> Result<Vec<Due>, LedgerError> {
         self.db
             .prepare_cached(
-                "SELECT id, queue, job FROM outbox WHERE due_at <= ?1 ORDER BY due_at, id LIMIT ?2",
+                "SELECT id, queue, kind, headers, job FROM outbox WHERE due_at <= ?1
+                 ORDER BY due_at, id LIMIT ?2",
             )?
             .query_and_then(params![now, most], |row| {
-                let body: Vec<u8> = row.get(2)?;
-                let job = Job::from_body(&body).map_err(|error| {
-                    LedgerError::Corrupt(format!("a job in the outbox: {error}"))
+                let message = message(row.get(2)?, row.get(3)?, row.get(4)?).map_err(|error| {
+                    LedgerError::Corrupt(format!("a message in the outbox: {error}"))
                 })?;
-                Ok(Due { id: row.get(0)?, queue: row.get(1)?, job })
+                Ok(Due { id: row.get(0)?, queue: row.get(1)?, message })
             })?
             .collect()
     }
@@ -56,8 +90,20 @@ impl Ledger {
             .query_row([], |row| row.get(0))?)
     }
 
-    /// Deletes rows whose jobs the broker has confirmed. A crash before this costs a repetition
-    /// of the same key, never a branching.
+    /// The names of the runs that have something in the outbox.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when the ledger can't be read.
+    pub fn posting(&self) -> Result<BTreeSet<String>, LedgerError> {
+        Ok(self
+            .db
+            .prepare_cached("SELECT name FROM runs WHERE id IN (SELECT run FROM outbox)")?
+            .query_map([], |row| row.get(0))?
+            .collect::<Result<_, _>>()?)
+    }
+
+    /// Deletes rows whose messages the broker has confirmed. A crash before this costs a
+    /// repetition of the same key, never a branching.
     ///
     /// # Errors
     /// [`LedgerError`] when the ledger can't be written.

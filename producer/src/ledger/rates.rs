@@ -1,6 +1,7 @@
 //! Learned rates: model operations per second, per device model, threads, engine and family.
 
 use rusqlite::{Connection, params};
+use serde::{Deserialize, Serialize};
 use shared::{
     families::Family,
     job::{Arch, Engine},
@@ -12,7 +13,7 @@ use super::open::{Ledger, LedgerError};
 const WEIGHT: f64 = 0.3;
 
 /// What a rate is learned for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RateKey {
     /// The device's model.
     pub model: String,
@@ -27,7 +28,7 @@ pub struct RateKey {
 }
 
 /// A learned rate.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LearnedRate {
     /// What it is for.
     pub key: RateKey,

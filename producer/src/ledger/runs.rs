@@ -1,7 +1,5 @@
 //! Runs: what was asked, where it stands, what it still lacks.
 
-use std::collections::BTreeMap;
-
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use shared::{
     messages::{MaxDead, RunOpened},
@@ -10,12 +8,10 @@ use shared::{
 };
 
 use super::{
-    coverage,
+    coverage, dead, epochs,
     open::{Ledger, LedgerError, stored},
 };
 
-/// How long after its end a run's jobs may still be in queues, in seconds.
-const JOBS_LINGER: f64 = 24.0 * 3600.0;
 /// A run whose first so many finished jobs are all dead is failed.
 const FIRST_ALL_DEAD: u64 = 10;
 /// The least number of dead jobs that a share of dead jobs may forbid.
@@ -84,6 +80,12 @@ pub struct RunRow {
     pub name: String,
     /// Its epoch.
     pub epoch: u32,
+    /// Its first one: what comes of an older epoch is of a run of the same name that was deleted.
+    pub(super) first_epoch: u32,
+    /// Whether what it lacks is to be queued by the aggregator.
+    pub requeue: bool,
+    /// What was done about it without being asked for, for people.
+    pub note: Option<String>,
     /// Where it stands.
     pub state: RunState,
     /// What was asked; `None` while only outcomes were heard.
@@ -112,7 +114,7 @@ pub struct DeadJob {
 }
 
 const COLUMNS: &str = "id, name, epoch, state, manifest, opened_at, ended_at, last_outcome_at,
-    rests, done, retried, requeued, dead, survivors";
+    rests, done, retried, requeued, dead, survivors, first_epoch, requeue, note";
 
 fn run_row(row: &Row<'_>) -> Result<RunRow, LedgerError> {
     let name: String = row.get(1)?;
@@ -143,6 +145,9 @@ fn run_row(row: &Row<'_>) -> Result<RunRow, LedgerError> {
             dead: row.get(12)?,
             survivors: row.get(13)?,
         },
+        first_epoch: row.get(14)?,
+        requeue: row.get(15)?,
+        note: row.get(16)?,
     })
 }
 
@@ -158,9 +163,11 @@ pub(super) fn find_or_open(db: &Connection, name: &str, now: f64) -> Result<RunR
     if let Some(run) = find(db, name)? {
         return Ok(run);
     }
+    let epoch = epochs::forgotten(db, name)?.map_or(1, |(last, _)| last + 1);
     db.execute(
-        "INSERT INTO runs (name, epoch, state, opened_at) VALUES (?1, 1, 'open', ?2)",
-        params![name, now],
+        "INSERT INTO runs (name, epoch, first_epoch, state, opened_at)
+         VALUES (?1, ?2, ?2, 'open', ?3)",
+        params![name, epoch, now],
     )?;
     find(db, name)?.ok_or_else(|| LedgerError::Corrupt(format!("run {name} vanished")))
 }
@@ -182,33 +189,45 @@ pub(super) fn open(db: &Connection, manifest: &RunOpened, now: f64) -> Result<Ru
     }
     let bytes = manifest.to_body().map_err(|error| LedgerError::Refused(error.to_string()))?;
     let (first, last) = manifest.requested.into();
+    // Its jobs are of an epoch that the name has left behind: they are queued anew.
+    run.requeue |= manifest.epoch < run.first_epoch;
     run.epoch = run.epoch.max(manifest.epoch);
     run.opened_at = manifest.opened_at;
     run.manifest = Some(manifest.clone());
     db.execute(
-        "UPDATE runs SET manifest = ?2, first = ?3, last = ?4, epoch = ?5, opened_at = ?6 WHERE id = ?1",
-        params![run.id, bytes, stored(first), stored(last), run.epoch, run.opened_at],
+        "UPDATE runs SET manifest = ?2, first = ?3, last = ?4, opened_at = ?5 WHERE id = ?1",
+        params![run.id, bytes, stored(first), stored(last), run.opened_at],
     )?;
     Ok(run)
 }
 
-/// Ends a run if it is complete or has failed, and writes its counts back.
+/// Ends a run if it is complete or has failed.
 pub(super) fn settle(db: &Connection, run: &mut RunRow, now: f64) -> Result<(), LedgerError> {
-    if let Some(manifest) = run.manifest.as_ref().filter(|_| !run.state.is_ended()) {
-        if coverage::covers(db, run.id, manifest.requested)? {
-            run.state = RunState::Complete;
-            run.ended_at = Some(now);
-        } else if has_failed(db, run, manifest)? {
-            run.state = RunState::Failed;
-            run.ended_at = Some(now);
-            // What is still queued is acked away unrun.
-            run.epoch += 1;
-            db.execute("DELETE FROM outbox WHERE run = ?1", [run.id])?;
-        }
+    let Some(manifest) = run.manifest.as_ref().filter(|_| !run.state.is_ended()) else {
+        return Ok(());
+    };
+    let mut complete = true;
+    for span in manifest.wanted() {
+        complete &= coverage::covers(db, run.id, span)?;
     }
+    if complete {
+        run.state = RunState::Complete;
+        run.ended_at = Some(now);
+    } else if has_failed(db, run, manifest)? {
+        run.state = RunState::Failed;
+        run.ended_at = Some(now);
+        // What is still queued is acked away unrun.
+        epochs::raise(db, run)?;
+    }
+    Ok(())
+}
+
+/// Writes back what may change of a run.
+pub(super) fn write(db: &Connection, run: &RunRow) -> Result<(), LedgerError> {
     db.prepare_cached(
         "UPDATE runs SET epoch = ?2, state = ?3, ended_at = ?4, last_outcome_at = ?5, rests = ?6,
-         done = ?7, retried = ?8, requeued = ?9, dead = ?10, survivors = ?11 WHERE id = ?1",
+         done = ?7, retried = ?8, requeued = ?9, dead = ?10, survivors = ?11, requeue = ?12,
+         note = ?13 WHERE id = ?1",
     )?
     .execute(params![
         run.id,
@@ -221,7 +240,9 @@ pub(super) fn settle(db: &Connection, run: &mut RunRow, now: f64) -> Result<(), 
         run.counts.retried,
         run.counts.requeued,
         run.counts.dead,
-        run.counts.survivors
+        run.counts.survivors,
+        run.requeue,
+        run.note
     ])?;
     Ok(())
 }
@@ -250,23 +271,8 @@ fn has_failed(db: &Connection, run: &RunRow, manifest: &RunOpened) -> Result<boo
     }
     // Nothing is left but dead jobs when what they would have covered fills every hole.
     let mut reached = coverage::covered(db, run.id)?;
-    reached.extend(dead_jobs(db, run.id)?.into_iter().filter_map(|job| job.span));
-    Ok(reached.holes(manifest.requested).is_empty())
-}
-
-fn dead_jobs(db: &Connection, run: i64) -> Result<Vec<DeadJob>, LedgerError> {
-    db.prepare_cached(
-        "SELECT job, failure, detail, first, last FROM dead WHERE run = ?1 ORDER BY at, job",
-    )?
-    .query_and_then([run], |row| {
-        let ends: (Option<i64>, Option<i64>) = (row.get(3)?, row.get(4)?);
-        let span = match ends {
-            (Some(first), Some(last)) => Some(coverage::span_of((first, last))?),
-            _ => None,
-        };
-        Ok(DeadJob { job: row.get(0)?, failure: row.get(1)?, detail: row.get(2)?, span })
-    })?
-    .collect()
+    reached.extend(dead::of_run(db, run.id)?.into_iter().filter_map(|job| job.span));
+    Ok(manifest.wanted().into_iter().all(|span| reached.holes(span).is_empty()))
 }
 
 impl Ledger {
@@ -302,7 +308,7 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError`] when the ledger can't be read.
     pub fn dead_jobs(&self, run: &RunRow) -> Result<Vec<DeadJob>, LedgerError> {
-        dead_jobs(&self.db, run.id)
+        dead::of_run(&self.db, run.id)
     }
 
     /// The candidates of a `reverse_sieve` run, as far as its parts have arrived, in order.
@@ -319,19 +325,6 @@ impl Ledger {
             seeds.extend(part);
         }
         Ok(seeds)
-    }
-
-    /// The least epoch that a job must have to be run, for every run whose jobs may be queued.
-    ///
-    /// # Errors
-    /// [`LedgerError`] when the ledger can't be read.
-    pub fn min_epochs(&self, now: f64) -> Result<BTreeMap<String, u32>, LedgerError> {
-        let mut rows = self.db.prepare_cached(
-            "SELECT name, epoch + (state IN ('complete', 'cancelled', 'failed')) FROM runs
-             WHERE ended_at IS NULL OR ended_at > ?1",
-        )?;
-        let epochs = rows.query_map([now - JOBS_LINGER], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        Ok(epochs.collect::<Result<_, _>>()?)
     }
 
     /// Complete runs whose outputs were not written yet.

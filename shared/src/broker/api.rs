@@ -123,6 +123,14 @@ pub struct Tag {
     pub(crate) channel: Option<Arc<dyn std::any::Any + Send + Sync>>,
 }
 
+impl Tag {
+    /// Whether its session came before the other's, so that there is nothing left to acknowledge.
+    #[must_use]
+    pub const fn is_older_than(&self, other: &Self) -> bool {
+        self.session < other.session
+    }
+}
+
 /// What to do while a broker can't be reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Patience {
@@ -159,6 +167,16 @@ pub enum BrokerError {
         /// What happened.
         why: String,
     },
+    /// A certificate or key of the settings can't be used.
+    #[error("[broker] {setting} = \"{path}\" can't be used: {why}")]
+    Certificate {
+        /// `ca`, `certificate` or `key`.
+        setting: &'static str,
+        /// Its value.
+        path: String,
+        /// What is wrong and what to change.
+        why: String,
+    },
     /// It is there and says no: wrong password, no such vhost, no permission.
     #[error("the broker at {url} refuses: {why}")]
     Refused {
@@ -174,6 +192,21 @@ pub enum BrokerError {
         url: String,
         /// The queue.
         queue: String,
+    },
+    /// It belongs to another ledger.
+    #[error(
+        "the broker at {url} belongs to {}, not to this ledger ({ledger}): use that ledger's \
+         RIGQUEUE_HOME or another broker; if that ledger is lost, `producer topology apply \
+         --adopt` gives the broker to this one",
+        owner.as_deref().map_or("another ledger".to_owned(), |uuid| format!("ledger {uuid}"))
+    )]
+    Owned {
+        /// The URL, without its password.
+        url: String,
+        /// The uuid of the ledger that it belongs to, where the broker tells.
+        owner: Option<String>,
+        /// The uuid of the ledger that it was asked for.
+        ledger: String,
     },
     /// The embedded broker's folder can't be used.
     #[error("the embedded broker in {folder} can't be used: {why}")]
@@ -193,7 +226,7 @@ impl BrokerError {
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Url { .. } => crate::exit_codes::USAGE,
+            Self::Url { .. } | Self::Certificate { .. } => crate::exit_codes::USAGE,
             Self::Internal(_) => crate::exit_codes::INTERNAL,
             _ => crate::exit_codes::UNREACHABLE,
         }

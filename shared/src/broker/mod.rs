@@ -10,9 +10,11 @@
 mod api;
 mod connect;
 mod embedded;
+mod ownership;
 mod rabbit;
 
 pub use api::{Broker, BrokerError, Delivery, Listener, Patience, Subscription, Tag};
 pub use connect::{Connecting, Identity, connect};
 pub use embedded::EmbeddedBroker;
+pub use ownership::{Claiming, Owner, claim_ledger, owns_ledger};
 pub use rabbit::{RabbitBroker, Topology, TopologyReport, apply_topology, check_topology};

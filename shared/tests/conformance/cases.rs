@@ -1,9 +1,10 @@
 //! The cases.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use shared::{
-    broker::Listener,
+    broker::{BrokerError, Listener, Owner, Patience, claim_ledger, owns_ledger},
+    settings::BrokerSettings,
     topology::{RESULTS_SEED, durable_queues},
     wire::Message,
 };
@@ -428,5 +429,49 @@ pub(crate) async fn every_queue_of_the_topology_works(site: &dyn Site) {
         assert_eq!(number(&delivery.message), expected, "{queue}");
         broker.ack(vec![delivery.tag]).await.unwrap();
         depth_becomes(&*broker, queue, 0).await;
+    }
+}
+
+pub(crate) async fn a_broker_belongs_to_one_ledger(site: &dyn Site) {
+    let settings = BrokerSettings::at(site.url());
+    let home = Path::new("/nonexistent");
+    let claim = |uuid, adopt| claim_ledger(&settings, home, uuid, adopt, Patience::COMMAND);
+    let owner = |uuid| owns_ledger(&settings, home, uuid, Patience::COMMAND);
+    let (first, second) = ("0193-first", "0193-second");
+    let other = |uuid: &str| Owner::Other(Some(uuid.to_owned()));
+    assert_eq!(owner(first).await.unwrap(), Owner::Nobody);
+    assert_eq!(claim(first, false).await.unwrap(), Owner::Nobody);
+    assert_eq!(claim(first, false).await.unwrap(), Owner::This);
+    assert_eq!(owner(first).await.unwrap(), Owner::This);
+    // A second one is refused, is told whose it is and what to do, and changes nothing by trying.
+    assert_eq!(owner(second).await.unwrap(), other(first));
+    let error = claim(second, false).await.unwrap_err();
+    let text = error.to_string();
+    assert!(matches!(&error, BrokerError::Owned { owner: Some(owner), .. } if owner == first));
+    assert!(text.contains("producer topology apply --adopt") && text.contains(second), "{text}");
+    assert_eq!(owner(first).await.unwrap(), Owner::This);
+    // Unless it says that the first is lost; then the first is refused.
+    assert_eq!(claim(second, true).await.unwrap(), other(first));
+    assert_eq!(owner(second).await.unwrap(), Owner::This);
+    assert_eq!(owner(first).await.unwrap(), other(second));
+    let error = claim(first, false).await.unwrap_err();
+    assert!(matches!(error, BrokerError::Owned { .. }), "{error}");
+    assert_eq!(claim(second, true).await.unwrap(), Owner::This);
+    assert_eq!(owner(second).await.unwrap(), Owner::This);
+}
+
+pub(crate) async fn two_ledgers_that_claim_at_once_do_not_both_win(site: &dyn Site) {
+    let settings = BrokerSettings::at(site.url());
+    let home = Path::new("/nonexistent");
+    let ledgers = ["a", "b", "c"];
+    let claim = |uuid| claim_ledger(&settings, home, uuid, false, Patience::COMMAND);
+    let claims = async { tokio::join!(claim("a"), claim("b"), claim("c")) };
+    let (a, b, c) = soon("the claims", claims).await;
+    let claims = [a, b, c];
+    let won: Vec<_> = ledgers.iter().zip(&claims).filter(|(_, claim)| claim.is_ok()).collect();
+    assert_eq!(won.len(), 1, "{claims:?}");
+    for uuid in ledgers {
+        let owner = owns_ledger(&settings, home, uuid, Patience::COMMAND).await.unwrap();
+        assert_eq!(owner == Owner::This, uuid == *won[0].0, "{uuid}: {owner:?}, {claims:?}");
     }
 }

@@ -9,6 +9,7 @@ use std::{collections::BTreeMap, future::Future, path::Path, sync::Arc, time::Du
 
 use shared::{
     broker::{self, Broker, Delivery, Identity, Patience, Subscription},
+    settings::BrokerSettings,
     wire::Message,
 };
 
@@ -22,9 +23,14 @@ pub(crate) trait Site: Send + Sync {
 pub(crate) async fn connect(url: &str, instance: &str) -> Arc<dyn Broker> {
     let identity =
         Identity { node: "node".to_owned(), instance: instance.to_owned(), role: "worker" };
-    broker::connect(url, Path::new("/nonexistent"), identity, Patience::COMMAND)
-        .await
-        .unwrap_or_else(|error| panic!("{instance}: {error}"))
+    broker::connect(
+        &BrokerSettings::at(url),
+        Path::new("/nonexistent"),
+        identity,
+        Patience::COMMAND,
+    )
+    .await
+    .unwrap_or_else(|error| panic!("{instance}: {error}"))
 }
 
 /// Opens a session at a site.
@@ -116,6 +122,8 @@ macro_rules! conformance {
             ten_thousand_messages_pass
             a_publish_wakes_another_process
             every_queue_of_the_topology_works
+            a_broker_belongs_to_one_ledger
+            two_ledgers_that_claim_at_once_do_not_both_win
         }
         /// What the other processes of these tests run.
         #[test]

@@ -5,6 +5,7 @@
 mod ending;
 mod harness;
 mod messages;
+mod orders;
 mod outcomes;
 mod runner_cpu;
 mod starting;

@@ -116,7 +116,7 @@ fn make_folder(folder: &Path) -> Result<(), Fault> {
 }
 
 /// Puts a folder's entries on disk.
-fn sync(folder: &Path) -> Result<(), Fault> {
+pub(super) fn sync(folder: &Path) -> Result<(), Fault> {
     match File::open(folder).and_then(|file| file.sync_all()) {
         // A parent that may be passed through but not read.
         Err(error) if error.kind() != io::ErrorKind::PermissionDenied => {

@@ -11,6 +11,7 @@ mod bell;
 mod broker;
 mod fault;
 mod files;
+mod ledger;
 mod listener;
 mod request;
 mod schema;
@@ -20,3 +21,4 @@ mod subscription;
 mod thread;
 
 pub use broker::EmbeddedBroker;
+pub(super) use ledger::{claim, owner};

@@ -6,12 +6,14 @@ mod broker;
 mod channels;
 mod consuming;
 mod dial;
+mod ledger;
 mod listener;
 mod outgoing;
 mod properties;
 mod session;
 mod subscription;
 mod supervisor;
+mod tls;
 mod topology;
 mod trouble;
 

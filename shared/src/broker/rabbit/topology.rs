@@ -4,7 +4,9 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 
 use lapin::{
     Channel, Connection, ErrorKind, ExchangeKind,
-    options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
+    options::{
+        ExchangeDeclareOptions, ExchangeDeleteOptions, QueueBindOptions, QueueDeclareOptions,
+    },
     protocol::AMQPErrorKind,
     types::{AMQPValue, FieldTable},
 };
@@ -18,9 +20,11 @@ use super::{
     supervisor::waits,
     trouble::Trouble,
 };
+use crate::settings::BrokerSettings;
 use crate::topology::{
     DEAD_EXCHANGE, DEAD_JOBS, DEAD_JOBS_MAX_LENGTH, DEAD_RESULTS, DELIVERY_LIMIT, EVENTS_EXCHANGE,
-    JOBS_EXCHANGE, LEDGER_EXCHANGE_PREFIX, RESULTS_DEAD, RESULTS_EXCHANGE, durable_queues,
+    JOBS_EXCHANGE, LEDGER_EXCHANGE, LEDGER_EXCHANGE_PREFIX, RESULTS_DEAD, RESULTS_EXCHANGE,
+    durable_queues,
 };
 
 /// The delivery limit of queues that have nowhere to pass a message on to. RabbitMQ 4 drops after
@@ -58,7 +62,7 @@ pub struct Topology {
     address: Arc<Address>,
 }
 
-/// Declares every exchange and queue of the broker at `url` that is not there. May be repeated at
+/// Declares every exchange and queue of a broker that is not there. May be repeated at
 /// any time.
 ///
 /// # Errors
@@ -66,23 +70,23 @@ pub struct Topology {
 /// configure.
 // Boxed for the same reason as `connect`.
 #[must_use = "a future does nothing until it is awaited"]
-pub fn apply_topology(url: &str, patience: Patience) -> Answer<'_> {
+pub fn apply_topology(settings: &BrokerSettings, patience: Patience) -> Answer<'_> {
     Box::pin(async move {
-        let topology = Topology::connect(url, patience).await?;
+        let topology = Topology::connect(settings, patience).await?;
         let report = topology.apply().await;
         topology.close().await;
         report
     })
 }
 
-/// Checks that every exchange and queue of the broker at `url` is there, and changes nothing.
+/// Checks that every exchange and queue of a broker is there, and changes nothing.
 ///
 /// # Errors
 /// As [`apply_topology`].
 #[must_use = "a future does nothing until it is awaited"]
-pub fn check_topology(url: &str, patience: Patience) -> Answer<'_> {
+pub fn check_topology(settings: &BrokerSettings, patience: Patience) -> Answer<'_> {
     Box::pin(async move {
-        let topology = Topology::connect(url, patience).await?;
+        let topology = Topology::connect(settings, patience).await?;
         let report = topology.check().await;
         topology.close().await;
         report
@@ -92,25 +96,30 @@ pub fn check_topology(url: &str, patience: Patience) -> Answer<'_> {
 /// What the topology's functions will have found and done.
 type Answer<'a> = Pin<Box<dyn Future<Output = Result<TopologyReport, BrokerError>> + Send + 'a>>;
 
-enum Part {
+pub(super) enum Part {
     Exchange(String, ExchangeKind),
     Queue(String, &'static str),
+    /// The exchange that says by its alternate exchange, named here, whose vhost it is.
+    Ledger(String),
 }
 
 /// How one declaration ended.
-enum Found {
+pub(super) enum Found {
     Fine,
     Missing,
     Conflict(String),
 }
 
 impl Topology {
-    /// Connects to the broker at `url`.
+    /// Connects to the broker of the settings.
     ///
     /// # Errors
     /// As [`super::RabbitBroker::connect`].
-    pub async fn connect(url: &str, patience: Patience) -> Result<Self, BrokerError> {
-        let address = Arc::new(Address::parse(url)?);
+    pub async fn connect(
+        settings: &BrokerSettings,
+        patience: Patience,
+    ) -> Result<Self, BrokerError> {
+        let address = Arc::new(Address::of(settings)?);
         let until = match patience {
             Patience::Forever => None,
             Patience::For(most) => Some(Instant::now() + most),
@@ -168,27 +177,6 @@ impl Topology {
         Ok(report)
     }
 
-    /// Marks the vhost as a ledger's own.
-    ///
-    /// # Errors
-    /// As [`Topology::apply`].
-    pub async fn declare_ledger(&self, uuid: &str) -> Result<(), BrokerError> {
-        let mark = ledger_mark(uuid)?;
-        match self.declare(&mark, false).await? {
-            Found::Fine => Ok(()),
-            Found::Missing => Err(self.address.no_queue(mark.name())),
-            Found::Conflict(why) => Err(BrokerError::Internal(why)),
-        }
-    }
-
-    /// Whether the vhost bears a ledger's mark.
-    ///
-    /// # Errors
-    /// As [`Topology::apply`].
-    pub async fn has_ledger(&self, uuid: &str) -> Result<bool, BrokerError> {
-        Ok(matches!(self.declare(&ledger_mark(uuid)?, true).await?, Found::Fine))
-    }
-
     /// Hangs up. Errors don't matter any more.
     pub async fn close(self) {
         let closing = self.connection.close(200, "bye".into());
@@ -197,17 +185,47 @@ impl Topology {
 
     /// Declares one part, or (`passive`) asks whether it is there. A channel each: the broker
     /// closes it with the answer "no".
-    async fn declare(&self, part: &Part, passive: bool) -> Result<Found, BrokerError> {
+    pub(super) async fn declare(&self, part: &Part, passive: bool) -> Result<Found, BrokerError> {
+        let declare = async |channel: &Channel| part.declare(channel, passive).await;
+        self.asked(part.name(), declare).await
+    }
+
+    /// Deletes an exchange, unless it is gone already.
+    pub(super) async fn delete_exchange(&self, name: &str) -> Result<(), BrokerError> {
+        let exchange = short(name)?;
+        let delete = async |channel: &Channel| {
+            channel.exchange_delete(exchange.clone(), ExchangeDeleteOptions::default()).await
+        };
+        match self.asked(name, delete).await? {
+            Found::Fine | Found::Missing => Ok(()),
+            Found::Conflict(why) => Err(BrokerError::Internal(why)),
+        }
+    }
+
+    pub(super) fn missing(&self, name: &str) -> BrokerError {
+        self.address.no_queue(name)
+    }
+
+    pub(super) fn owned(&self, owner: Option<String>, uuid: &str) -> BrokerError {
+        BrokerError::Owned { url: self.address.shown.clone(), owner, ledger: uuid.to_owned() }
+    }
+
+    /// Does one thing on a channel of its own.
+    async fn asked(
+        &self,
+        name: &str,
+        ask: impl AsyncFnOnce(&Channel) -> lapin::Result<()>,
+    ) -> Result<Found, BrokerError> {
         let answered = timeout(ANSWER, async {
             let channel = self.connection.create_channel().await?;
-            part.declare(&channel, passive).await?;
+            ask(&channel).await?;
             channel.close(200, "bye".into()).await
         });
         let error = match answered.await {
             Ok(Ok(())) => return Ok(Found::Fine),
             Ok(Err(error)) => error,
             Err(_) => {
-                let why = format!("no answer about '{}' within {ANSWER:?}", part.name());
+                let why = format!("no answer about '{name}' within {ANSWER:?}");
                 return Err(self.address.unreachable(why));
             }
         };
@@ -217,7 +235,7 @@ impl Topology {
         {
             return Ok(Found::Conflict(said.get_message().to_string()));
         }
-        match Trouble::of(&error, &self.address, part.name()) {
+        match Trouble::of(&error, &self.address, name) {
             Trouble::Final(BrokerError::NoQueue { .. }) => Ok(Found::Missing),
             Trouble::Final(error) => Err(error),
             Trouble::Lost(why) => Err(self.address.unreachable(why)),
@@ -229,9 +247,10 @@ impl Topology {
 const PRECONDITION_FAILED: u16 = 406;
 
 impl Part {
-    fn name(&self) -> &str {
+    pub(super) fn name(&self) -> &str {
         match self {
             Self::Exchange(name, _) | Self::Queue(name, _) => name,
+            Self::Ledger(_) => LEDGER_EXCHANGE,
         }
     }
 
@@ -239,10 +258,17 @@ impl Part {
         // Every name here is ours and short; a ledger's was checked.
         match self {
             Self::Exchange(name, kind) => {
-                let options =
-                    ExchangeDeclareOptions { passive, durable: true, ..Default::default() };
-                let name = name.as_str().into();
-                channel.exchange_declare(name, kind.clone(), options, FieldTable::default()).await
+                let (name, kind) = (name.as_str().into(), kind.clone());
+                channel.exchange_declare(name, kind, durable(passive), FieldTable::default()).await
+            }
+            Self::Ledger(mark) => {
+                let mut arguments = FieldTable::default();
+                let named = AMQPValue::LongString(mark.as_str().into());
+                arguments.insert("alternate-exchange".into(), named);
+                let kind = ExchangeKind::Direct;
+                channel
+                    .exchange_declare(LEDGER_EXCHANGE.into(), kind, durable(passive), arguments)
+                    .await
             }
             Self::Queue(name, exchange) => {
                 let options = QueueDeclareOptions { passive, ..QueueDeclareOptions::durable() };
@@ -261,7 +287,12 @@ impl Part {
     }
 }
 
-fn ledger_mark(uuid: &str) -> Result<Part, BrokerError> {
+fn durable(passive: bool) -> ExchangeDeclareOptions {
+    ExchangeDeclareOptions { passive, durable: true, ..Default::default() }
+}
+
+/// The exchange that bears a ledger's name.
+pub(super) fn ledger_mark(uuid: &str) -> Result<Part, BrokerError> {
     let name = short(&format!("{LEDGER_EXCHANGE_PREFIX}{uuid}"))?;
     Ok(Part::Exchange(name.to_string(), ExchangeKind::Direct))
 }

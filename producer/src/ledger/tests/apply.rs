@@ -2,152 +2,13 @@
 
 use proptest::prelude::*;
 use shared::{
-    families::Family,
-    job::{Arch, Engine, Task, Urgency},
-    messages::MaxDead,
-    outcome::{Best, Device, Survivor, Survivors},
-    sieve::{Direction, Mode, Seeds, Sieve, Skips},
-    witness::{NearMisses, Witness},
+    job::Job,
+    messages::RunOpened,
+    outcome::{Failure, Return, Survivor, Verdict},
 };
 
-use super::*;
-
-fn span(first: u64, last: u64) -> Span {
-    Span::new(first, last).unwrap()
-}
-
-fn sieve() -> Sieve {
-    Sieve {
-        family: Family::Xorshift32,
-        direction: Direction::Forward,
-        mode: Mode::Fixed,
-        modulus: 1000,
-        draws: vec![1, 2, 3],
-        advance: 0,
-        skips: Skips { lo: 0, hi: 0 },
-        need: 1,
-        reverse_need: 1,
-    }
-}
-
-fn opened(requested: Span, jobs: u64) -> RunOpened {
-    RunOpened {
-        run: "r".to_owned(),
-        epoch: 1,
-        step: "2".to_owned(),
-        kind: "sieve".to_owned(),
-        sieve: sieve(),
-        requested,
-        samples: Vec::new(),
-        parts: 0,
-        jobs,
-        expected_by_chance: 0.0,
-        expected_method: "binomial".to_owned(),
-        arch: None,
-        chunk: None,
-        engine: Engine::Auto,
-        urgency: Urgency::Normal,
-        max_attempts: 3,
-        target_seconds: 30.0,
-        max_dead: MaxDead::Percent(1.0),
-        version: "0".to_owned(),
-        opened_at: 0.0,
-    }
-}
-
-fn job(id: &str, seeds: Span) -> Job {
-    Job {
-        run: "r".to_owned(),
-        epoch: 1,
-        id: id.to_owned(),
-        seq: 1,
-        task: Task::Sieve {
-            sieve: sieve(),
-            seeds: Seeds::Range(seeds),
-            witness: Witness { first: 3, least: 1 },
-        },
-        arch: Arch::Cpu,
-        urgency: Urgency::Normal,
-        engine: Engine::Auto,
-        attempt: 1,
-        max_attempts: 3,
-        starts: 0,
-        refused_by: Vec::new(),
-        failed_on: Vec::new(),
-        time_limit_seconds: 600.0,
-        soft_seconds: 60.0,
-        memory_mb: 0,
-    }
-}
-
-fn outcome(job: &Job, verdict: Verdict) -> Record {
-    let echo = rmp_serde::to_vec_named(job).unwrap();
-    Record::Outcome(Box::new(Outcome {
-        run: job.run.clone(),
-        epoch: job.epoch,
-        job: job.id.clone(),
-        seq: job.seq,
-        attempt: job.attempt,
-        arch: job.arch,
-        node: "n".to_owned(),
-        instance: "i".to_owned(),
-        device: Device { name: "cpu0".to_owned(), model: "m".to_owned(), threads: 1 },
-        verdict,
-        echo: Some(echo),
-        taken_at: 0.0,
-        seconds: 1.0,
-    }))
-}
-
-fn survivor(seed: u64, matches: u32) -> Survivor {
-    Survivor { seed, best: Best { matches, skip: 0 }, reverse: None }
-}
-
-fn done(job: &Job, tested: Span, survivors: &[Survivor]) -> Record {
-    let mut columns = Survivors::default();
-    columns.extend(survivors.iter().copied());
-    let result = SieveResult {
-        engine: Engine::Scan,
-        tested: vec![tested],
-        survivors: columns,
-        near_misses: NearMisses::default(),
-        busy_seconds: 1.0,
-    };
-    outcome(job, Verdict::Done(result))
-}
-
-fn failed(job: &Job, failure: Failure) -> Record {
-    let verdict =
-        Verdict::Failed { failure, detail: "why".to_owned(), stderr_tail: "tail".to_owned() };
-    outcome(job, verdict)
-}
-
-struct Books {
-    ledger: Ledger,
-    _home: tempfile::TempDir,
-}
-
-impl Books {
-    fn new() -> Self {
-        let home = tempfile::tempdir().unwrap();
-        let ledger = Ledger::write(home.path()).unwrap();
-        ledger.db.pragma_update(None, "synchronous", "off").unwrap();
-        Self { ledger, _home: home }
-    }
-
-    fn apply(&mut self, records: &[Record]) -> Applied {
-        self.ledger.apply(records, 100.0).unwrap()
-    }
-
-    fn run(&self) -> RunRow {
-        self.ledger.run("r").unwrap().unwrap()
-    }
-
-    /// Everything in the outbox, whenever due.
-    fn outbox(&self) -> Vec<Job> {
-        self.ledger.due(1e12, 1000).unwrap().into_iter().map(|due| due.job).collect()
-    }
-}
+use super::books::*;
+use crate::ledger::{Record, RunState};
 
 #[test]
 fn a_run_completes_in_whatever_order_its_messages_come() {
@@ -277,7 +138,7 @@ fn an_older_epoch_adds_intervals_and_survivors_only() {
     assert_eq!((run.counts.done, run.counts.rests, run.counts.survivors), (0, 0, 1));
     assert_eq!(books.ledger.covered(&run).unwrap().count(), 5);
     assert!(books.outbox().is_empty());
-    assert_eq!(books.ledger.min_epochs(100.0).unwrap()["r"], 3);
+    assert_eq!(books.ledger.fleet_state(100.0).unwrap().min_epochs["r"], 3);
 }
 
 #[test]
@@ -365,7 +226,7 @@ proptest! {
             }
             let due = books.ledger.due(1e12, 100).unwrap();
             books.ledger.posted(&due).unwrap();
-            queue.extend(due.into_iter().map(|due| due.job));
+            queue.extend(jobs(&due));
         }
         let run = books.run();
         prop_assert_eq!(run.state, RunState::Complete);

@@ -1,0 +1,5 @@
+mod apply;
+mod books;
+mod dead;
+mod epochs;
+mod strikes;

@@ -1,0 +1,223 @@
+//! Reconciliation: a run whose queues and ledger disagree is found by its silence, and what it
+//! lacks is planned and queued anew.
+//!
+//! Silence is measured with the monotonic clock and forgotten with the process, so that neither a
+//! jump of the wall clock nor an aggregator that was away for a night can be taken for it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use shared::{
+    job::Job,
+    messages::{Heartbeat, RunOpened},
+    settings::Settings,
+    spans::{Span, Spans},
+};
+
+use crate::{
+    fleet::{Known, fleet},
+    planner::{self, Piece, PlanError, PlanInput},
+    request::{Asked, Request},
+    sieve_args::Kind,
+};
+
+/// A worker that was not heard for so long holds nothing any more.
+const HELD: Duration = Duration::from_secs(30);
+
+/// Since when nothing was heard of each open run, and who holds jobs of which.
+#[derive(Debug, Default)]
+pub(crate) struct Silence {
+    since: BTreeMap<String, Instant>,
+    held: BTreeMap<String, (Instant, BTreeSet<String>)>,
+}
+
+impl Silence {
+    /// Something happened in these runs.
+    pub(crate) fn broken<'a>(&mut self, runs: impl IntoIterator<Item = &'a String>, now: Instant) {
+        for run in runs {
+            self.since.insert(run.clone(), now);
+        }
+    }
+
+    /// A worker told what it holds.
+    pub(crate) fn heard(&mut self, heartbeat: &Heartbeat, now: Instant) {
+        let held = heartbeat.slots.iter().filter_map(|slot| slot.job.as_ref());
+        let runs = held.map(|job| job.run.clone()).collect();
+        self.held.insert(heartbeat.instance.clone(), (now, runs));
+    }
+
+    /// The open runs of which nothing was heard for `after`: nothing came in, nothing waits in
+    /// the outbox (`posting`), and nobody says to hold a job.
+    pub(crate) fn of<'a>(
+        &mut self,
+        open: impl IntoIterator<Item = &'a String>,
+        posting: &BTreeSet<String>,
+        after: Duration,
+        now: Instant,
+    ) -> Vec<String> {
+        self.held.retain(|_, (at, _)| now.duration_since(*at) < HELD);
+        let mut since = BTreeMap::new();
+        let mut silent = Vec::new();
+        for run in open {
+            let held = self.held.values().any(|(_, runs)| runs.contains(run));
+            let busy = held || posting.contains(run);
+            let before = self.since.get(run).copied().filter(|_| !busy).unwrap_or(now);
+            since.insert(run.clone(), before);
+            if now.duration_since(before) >= after {
+                silent.push(run.clone());
+            }
+        }
+        // Of runs that are not open any more nothing is remembered.
+        self.since = since;
+        silent
+    }
+}
+
+/// The jobs for what a run lacks. Their ids are numbers; their epoch is the caller's to set.
+pub(crate) fn jobs_for(
+    settings: &Settings,
+    known: &Known,
+    manifest: &RunOpened,
+    candidates: Vec<u64>,
+    lacking: &Spans,
+) -> Result<Vec<Job>, PlanError> {
+    let Some(length) = length(lacking) else { return Ok(Vec::new()) };
+    let asked = if manifest.parts > 0 {
+        Asked::Candidates(candidates)
+    } else {
+        Asked::Range(manifest.requested)
+    };
+    let request = Request {
+        kind: if manifest.parts > 0 { Kind::ReverseSieve } else { Kind::Sieve },
+        sieve: manifest.sieve.clone(),
+        asked,
+        engine: manifest.engine,
+        arch: manifest.arch,
+        chunk: manifest.chunk,
+        // It was accepted once.
+        max_survivors: u64::MAX,
+        max_dead: manifest.max_dead,
+        urgency: manifest.urgency,
+        max_attempts: manifest.max_attempts,
+        notes: Vec::new(),
+    };
+    let (fleet, _) = fleet(settings, known, &request);
+    // The holes are planned as one range, then cut where they begin and end.
+    let input =
+        PlanInput { requested: length, ..PlanInput::of(&request, fleet, &settings.planner) };
+    let mut plan = planner::plan(&input)?;
+    plan.pieces = plan.pieces.iter().flat_map(|piece| placed(piece, lacking)).collect();
+    let jobs = planner::jobs(&request, &plan, &manifest.run).enumerate();
+    Ok(jobs.map(|(number, job)| Job { id: format!("{number:05}"), ..job }).collect())
+}
+
+/// `0` to the number of lacking seeds, as one span.
+fn length(lacking: &Spans) -> Option<Span> {
+    let last = lacking.count().checked_sub(1)?;
+    Span::new(0, u64::try_from(last).unwrap_or(u64::MAX)).ok()
+}
+
+/// A piece of the holes as one range, where it lies in truth.
+fn placed(piece: &Piece, lacking: &Spans) -> Vec<Piece> {
+    let mut pieces = Vec::new();
+    // Where the hole begins in the holes as one range.
+    let mut begins = 0u128;
+    let (first, end) = (u128::from(piece.span.first()), piece.span.end());
+    for hole in lacking.as_slice() {
+        let ends = begins + hole.len();
+        let (from, to) = (first.max(begins), end.min(ends));
+        if from < to {
+            let at = |virtual_index: u128| {
+                u64::try_from(u128::from(hole.first()) + (virtual_index - begins)).ok()
+            };
+            if let (Some(first), Some(last)) = (at(from), at(to - 1))
+                && let Ok(span) = Span::new(first, last)
+            {
+                pieces.push(Piece { span, ..*piece });
+            }
+        }
+        begins = ends;
+    }
+    pieces
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::{
+        job::Arch, messages::HeldJob, messages::SlotState, messages::Stage, outcome::Device,
+    };
+
+    use super::*;
+
+    fn span(first: u64, last: u64) -> Span {
+        Span::new(first, last).unwrap()
+    }
+
+    fn heartbeat(run: Option<&str>) -> Heartbeat {
+        let job = run.map(|run| HeldJob {
+            run: run.to_owned(),
+            job: "j".to_owned(),
+            seq: 1,
+            stage: Stage::Running,
+            tested: 0,
+            survivors: 0,
+            seconds: 0.0,
+        });
+        let device = Device { name: "cpu0".to_owned(), model: String::new(), threads: 1 };
+        Heartbeat {
+            node: "n".to_owned(),
+            instance: "i".to_owned(),
+            version: String::new(),
+            slots: vec![SlotState { arch: Arch::Cpu, device, job }],
+            draining: false,
+            paused: false,
+            informed: true,
+            at: 0.0,
+        }
+    }
+
+    #[test]
+    fn a_run_is_silent_when_nothing_came_and_nobody_holds_any_of_it() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let after = Duration::from_secs(60);
+        let (run, none) = (["r".to_owned()], BTreeSet::new());
+        let mut silence = Silence::default();
+        let silent = |silence: &mut Silence, seconds, posting: &BTreeSet<String>| {
+            !silence.of(&run, posting, after, at(seconds)).is_empty()
+        };
+        assert!(!silent(&mut silence, 0, &none), "it was never seen before");
+        assert!(!silent(&mut silence, 59, &none));
+        assert!(silent(&mut silence, 60, &none));
+        silence.broken(&run, at(61));
+        assert!(!silent(&mut silence, 120, &none));
+        assert!(silent(&mut silence, 121, &none));
+        assert!(!silent(&mut silence, 122, &BTreeSet::from(run.clone())), "a retry waits");
+        assert!(!silent(&mut silence, 150, &none));
+        silence.heard(&heartbeat(Some("r")), at(170));
+        assert!(!silent(&mut silence, 190, &none), "a worker holds a job of it");
+        // That worker is never heard again: half a minute later it holds nothing.
+        assert!(!silent(&mut silence, 201, &none));
+        assert!(silent(&mut silence, 260, &none));
+        silence.heard(&heartbeat(None), at(261));
+        assert!(silent(&mut silence, 262, &none));
+    }
+
+    #[test]
+    fn pieces_of_the_holes_lie_where_the_holes_are() {
+        let lacking: Spans =
+            [span(10, 14), span(20, 20), span(u64::MAX - 3, u64::MAX)].into_iter().collect();
+        assert_eq!(length(&lacking), Some(span(0, 9)));
+        let piece = |span| Piece { span, arch: Arch::Cpu, predicted_seconds: 0.0 };
+        let spans =
+            |at| -> Vec<Span> { placed(&piece(at), &lacking).iter().map(|p| p.span).collect() };
+        assert_eq!(spans(span(0, 2)), [span(10, 12)]);
+        assert_eq!(
+            spans(span(3, 6)),
+            [span(13, 14), span(20, 20), span(u64::MAX - 3, u64::MAX - 3)]
+        );
+        assert_eq!(spans(span(7, 9)), [span(u64::MAX - 2, u64::MAX)]);
+    }
+}
