@@ -19,6 +19,7 @@ use shared::{
     outcome::Survivor,
     sieve::Sieve,
     spans::{Span, Spans},
+    wire::one_line,
     witness::NearMisses,
 };
 
@@ -26,7 +27,7 @@ use crate::{
     ledger::{Ledger, LedgerError, RunRow},
     sieve_args::Kind,
     summary::HalfOpen,
-    verify::{KIND_OF_RUN, one_line},
+    verify::KIND_OF_RUN,
 };
 
 /// The version that this build writes, and the newest that it reads.
@@ -246,7 +247,7 @@ impl Certificate {
     /// # Errors
     /// What is wrong with it, in one line.
     pub fn from_json(json: &[u8]) -> Result<Self, String> {
-        Self::parsed(json).map_err(|why| one_line(&why))
+        Self::parsed(json).map_err(one_line)
     }
 
     fn parsed(json: &[u8]) -> Result<Self, String> {
@@ -290,6 +291,9 @@ impl Certificate {
             return Err(format!("its request {requested} is not within what can be asked for"));
         }
         self.covered()?;
+        if self.coverage.windows(2).any(|pair| u128::from(pair[1].start) <= pair[0].end) {
+            return Err("its coverage is not ascending and joined".to_owned());
+        }
         for Hashed { blake3, .. } in [&self.survivors].into_iter().chain(candidates) {
             let digit = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
             if blake3.len() != HASH_DIGITS || !blake3.chars().all(digit) {
