@@ -132,6 +132,7 @@ fn verify_says_no_in_one_line() {
     let nonsense = rig.file("nonsense.json", "{\"version\": 1, \"run\": \"a\\nb\"}");
     let newer = rig.file("newer.json", "{\"version\": 9}");
     let good = rig.file("good.csv", "seed,matches,skip\n");
+    let five = rig.file("five.txt", "5\n");
     let bad = rig.file("bad.csv", "seed,matches,skip\n5,x,1\n");
     for (line, code, part) in [
         ("nobody".to_owned(), 5, "no run is called 'nobody'"),
@@ -151,9 +152,9 @@ fn verify_says_no_in_one_line() {
         (format!("--certificate {certificate} --survivors {bad}"), 2, "line 2: 'x'"),
         (format!("--certificate {certificate} --survivors {certificate}"), 2, "seed"),
         (
-            format!("--certificate {certificate} --survivors {good} --candidates {good}"),
+            format!("--certificate {certificate} --survivors {good} --candidates {five}"),
             2,
-            "candidates",
+            "leave --candidates out",
         ),
     ] {
         let answer = verify(&rig, &line);
