@@ -1,5 +1,6 @@
 //! Whole-system tests of RigQueue: what they run against.
 
+pub mod exact;
 pub mod kept;
 pub mod planted;
 pub mod rabbitmq;

@@ -3,13 +3,16 @@
 //!
 //! It is for tests: what goes wrong here panics, and says what the processes said.
 
-#![expect(clippy::print_stdout, reason = "a skipped test says so")]
+#![expect(clippy::print_stdout, reason = "what a test waits for is said")]
 
 use std::{
     cell::{Cell, RefCell},
+    collections::BTreeMap,
     ffi::OsStr,
     fmt::Write as _,
     fs::{self, File},
+    io::Write as _,
+    os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     thread::sleep,
@@ -18,6 +21,11 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use shared::{
+    broker::{Identity, Patience, connect},
+    failpoint::ENV_FAILPOINT,
+    topology,
+};
 use tempfile::TempDir;
 
 use crate::{
@@ -55,6 +63,8 @@ pub struct Rig {
     place: Place,
     processes: RefCell<Vec<Process>>,
     commands: Cell<usize>,
+    /// What the parts that are started now find in [`ENV_FAILPOINT`].
+    failpoint: RefCell<Option<String>>,
 }
 
 /// One of a rig's processes.
@@ -179,7 +189,23 @@ impl Rig {
                 .expect("a string");
         }
         fs::write(folder.path().join("settings.toml"), settings).expect("the settings");
-        Self { folder, place, processes: RefCell::default(), commands: Cell::new(0) }
+        Self {
+            folder,
+            place,
+            processes: RefCell::default(),
+            commands: Cell::new(0),
+            failpoint: RefCell::default(),
+        }
+    }
+
+    /// Adds a section to the settings of whatever is started from now on.
+    ///
+    /// # Panics
+    /// When they can't be written.
+    pub fn add_settings(&self, section: &str) {
+        let mut file = File::options().append(true).open(self.path("settings.toml"));
+        let file = file.as_mut().expect("the settings");
+        writeln!(file, "{section}").expect("the settings");
     }
 
     /// The data folder of all its processes.
@@ -264,6 +290,31 @@ impl Rig {
         self.start("aggregator", "producer", &["aggregate"])
     }
 
+    /// What `start` starts finds this in [`ENV_FAILPOINT`], and so do its own children.
+    pub fn armed(&self, failpoint: &str, start: impl FnOnce(&Self) -> Part) -> Part {
+        self.failpoint.replace(Some(failpoint.to_owned()));
+        let part = start(self);
+        self.failpoint.replace(None);
+        part
+    }
+
+    /// As [`Rig::armed`], for a part that is to die of it.
+    pub fn doomed(&self, failpoint: &str, start: impl FnOnce(&Self) -> Part) -> Part {
+        let part = self.armed(failpoint, start);
+        self.processes.borrow_mut()[part.0].may_end = true;
+        part
+    }
+
+    /// Waits for the end of a doomed part.
+    ///
+    /// # Panics
+    /// When it ends in another way.
+    pub fn until_killed(&self, part: Part) {
+        let status = self.wait(part);
+        let log = self.log(part);
+        assert_eq!(status.signal(), Some(Signal::KILL.as_raw()), "it was not killed: {log}");
+    }
+
     fn start(&self, name: &str, program: &str, args: &[&str]) -> Part {
         let number = self.commands.get();
         self.commands.set(number + 1);
@@ -289,7 +340,9 @@ impl Rig {
     pub fn command(&self, program: &str, args: impl IntoIterator<Item: AsRef<OsStr>>) -> Command {
         let path = executable(program).unwrap_or_else(|error| panic!("{error}"));
         let mut command = Command::new(path);
-        for variable in ["XDG_DATA_HOME", "RIGQUEUE_SERVER", "RIGQUEUE_LOG", "RUST_BACKTRACE"] {
+        for variable in
+            ["XDG_DATA_HOME", "RIGQUEUE_SERVER", "RIGQUEUE_LOG", ENV_FAILPOINT, "RUST_BACKTRACE"]
+        {
             command.env_remove(variable);
         }
         command
@@ -298,6 +351,7 @@ impl Rig {
             .env("RIGQUEUE_CONFIG", self.path("settings.toml"))
             .env("RIGQUEUE_HOME", self.home())
             .env("RIGQUEUE_BROKER", self.url())
+            .envs(self.failpoint.borrow().iter().map(|point| (ENV_FAILPOINT, point)))
             // Should the test itself be killed, its processes end with it.
             .env("RIGQUEUE_PARENT", std::process::id().to_string())
             .stdin(Stdio::null());
@@ -399,6 +453,52 @@ impl Rig {
         });
         assert_eq!(status["state"], "open", "the run was over before the fault: {status}");
         status
+    }
+
+    /// Waits until nothing waits in any queue.
+    ///
+    /// # Panics
+    /// When the broker can't be asked, or something waits for too long.
+    pub fn until_empty(&self) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.expect("a runtime");
+        let identity =
+            Identity { node: "tests".to_owned(), instance: "tests".to_owned(), role: "producer" };
+        let (url, home) = (self.url(), self.home());
+        let broker = runtime.block_on(connect(&url, &home, identity, Patience::COMMAND));
+        let broker = broker.expect("a session");
+        let mut waiting = BTreeMap::new();
+        self.until("empty queues", || {
+            let before = std::mem::take(&mut waiting);
+            for (queue, _) in topology::durable_queues() {
+                let depth = runtime.block_on(broker.depth(&queue)).expect("a depth");
+                if depth != Some(0) {
+                    waiting.insert(queue, depth);
+                }
+            }
+            if !waiting.is_empty() && waiting != before {
+                println!("still queued: {waiting:?}");
+            }
+            waiting.is_empty().then_some(())
+        });
+        runtime.block_on(broker.close());
+    }
+
+    /// Asks every service that runs to end, and waits until all have, in good order.
+    ///
+    /// # Panics
+    /// When one has ended already, or ends badly.
+    pub fn end_services(&self) {
+        self.check();
+        let all = 0..self.processes.borrow().len();
+        let running: Vec<Part> = all.map(Part).filter(|part| self.ended(*part).is_none()).collect();
+        for part in &running {
+            self.signal(*part, Signal::TERM);
+        }
+        for part in running {
+            let status = self.wait(part);
+            assert!(status.success(), "it ended with {status}: {}", self.log(part));
+        }
     }
 
     /// Fails when a process ended unasked.
