@@ -30,7 +30,7 @@ use tempfile::TempDir;
 
 use crate::{
     kept::executable,
-    rabbitmq::{PASSWORD, RabbitNode, USER, unless_absent},
+    rabbitmq::{NodeError, PASSWORD, RabbitNode, USER, unless_absent},
 };
 
 /// How long anything may take, on a machine that does other things as well.
@@ -178,7 +178,12 @@ impl Rig {
         let Place::Rabbit { node, user, .. } = &self.place else {
             panic!("the embedded broker has no connections");
         };
-        node.delete(&format!("connections/username/{user}")).expect("closed connections");
+        let all = format!("connections/username/{user}");
+        self.until("closed connections", || match node.delete(&all) {
+            // One of them ended by itself meanwhile, and the others may still be there.
+            Err(NodeError::Management(ureq::Error::StatusCode(500))) => None,
+            closed => Some(closed.expect("closed connections")),
+        });
     }
 
     fn new(place: Place) -> Self {
