@@ -11,7 +11,7 @@ use std::{path::Path, time::Instant};
 use serde_json::Value;
 use shared::failpoint::Point;
 use tests::{
-    exact::{SHORT, Search, both_brokers, text},
+    exact::{LONG, SHORT, Search, both_brokers, text},
     rig::{Part, Rig},
 };
 
@@ -156,6 +156,39 @@ fn an_aggregator_killed_at_any_stage_costs_nothing() {
             assert!(rig.terminate(worker).success());
             assert!(rig.terminate(aggregator).success());
         }
+        nothing_is_left(rig);
+    });
+}
+
+#[test]
+fn everything_killed_at_its_worst_moment_again_and_again_costs_nothing() {
+    both_brokers(|rig| {
+        let search = Search { chunk: SHORT.chunk, ..LONG };
+        let run = "everything";
+        let asked = search.arguments(rig, &["enqueue", "--run", run]);
+        let asked: Vec<&str> =
+            text(&asked).into_iter().filter(|a| !["--limit", "100000"].contains(a)).collect();
+        let producer = rig.doomed(&at(Point::JobsPublished, 1), |rig| rig.start_producer(&asked));
+        rig.until_killed(producer);
+        // It sees to it that there are results to die of.
+        let failing = once(Point::BlockTested, &rig.path("once"));
+        rig.armed(&failing, |rig| rig.spawn_worker(1));
+        for (of_aggregator, of_worker) in [
+            (Point::ResultsTaken, Point::JobTaken),
+            (Point::ResultsApplied, Point::OutcomePublished),
+            (Point::ResultsAcknowledged, Point::ChildEnded),
+            (Point::ResultsApplied, Point::JobAcknowledged),
+        ] {
+            let aggregator = rig.doomed(&at(of_aggregator, 2), Rig::spawn_aggregator);
+            let worker = rig.doomed(&at(of_worker, 3), |rig| rig.spawn_worker(2));
+            rig.until_killed(aggregator);
+            let recovery = Recovery::from(rig, worker, run);
+            assert!(recovery.before < Some(u64::from(search.end)), "it was over before the fault");
+        }
+        rig.spawn_aggregator();
+        let status = rig.until_status(run, "its end", |status| status["state"] != "open");
+        search.check_jobs(&status);
+        assert_eq!(status["jobs"]["retried"], 1, "{}", status["jobs"]);
         nothing_is_left(rig);
     });
 }
