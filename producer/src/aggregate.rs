@@ -11,7 +11,7 @@ use std::{
 };
 
 use shared::{
-    broker::{Broker, BrokerError, Delivery, Patience, apply_topology},
+    broker::{Broker, BrokerError, Delivery, Patience, apply_topology, claim_ledger},
     failpoint::{self, Point},
     messages::{Bell, Heartbeat, RunOpened},
     settings::Settings,
@@ -67,6 +67,7 @@ pub struct Aggregator {
     broker: Arc<dyn Broker>,
     ledger: Ledger,
     settings: Settings,
+    home: PathBuf,
     output_dir: Option<PathBuf>,
     heard: BTreeMap<(String, String), Heartbeat>,
     silence: Silence,
@@ -81,16 +82,17 @@ pub fn now() -> f64 {
 }
 
 impl Aggregator {
-    /// An aggregator that writes the outputs of complete runs to `output_dir`, if there is one.
+    /// An aggregator of the ledger in `home` that writes the outputs of complete runs to
+    /// `output_dir`, if there is one.
     #[must_use]
     pub fn new(
         broker: Arc<dyn Broker>,
         ledger: Ledger,
-        settings: Settings,
+        (settings, home): (Settings, PathBuf),
         output_dir: Option<PathBuf>,
     ) -> Self {
         let (heard, silence) = (BTreeMap::new(), Silence::default());
-        Self { broker, ledger, settings, output_dir, heard, silence, version: 0 }
+        Self { broker, ledger, settings, home, output_dir, heard, silence, version: 0 }
     }
 
     /// Works until `stop` is cancelled or, when `until` names a run, that run has ended.
@@ -124,9 +126,11 @@ impl Aggregator {
         }
     }
 
-    async fn declare_again(&self, queue: &str) -> Result<(), BrokerError> {
+    async fn declare_again(&self, queue: &str) -> Result<(), AggregateError> {
         warn!(queue, "a queue is missing: declaring the topology again");
-        apply_topology(&self.settings.broker.url, Patience::Forever).await?;
+        apply_topology(&self.settings.broker, Patience::Forever).await?;
+        let uuid = self.ledger.uuid()?;
+        claim_ledger(&self.settings.broker, &self.home, &uuid, false, Patience::Forever).await?;
         Ok(())
     }
 
@@ -356,7 +360,7 @@ impl Aggregator {
     }
 
     /// Whether nothing waits in a queue; one that is missing is declared again.
-    async fn is_empty(&self, queue: &str) -> Result<bool, BrokerError> {
+    async fn is_empty(&self, queue: &str) -> Result<bool, AggregateError> {
         let depth = self.broker.depth(queue).await?;
         if depth.is_none() {
             self.declare_again(queue).await?;

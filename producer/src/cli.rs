@@ -16,7 +16,11 @@ use shared::{
 use tracing_subscriber::EnvFilter;
 
 use crate::{
-    commands::{self, AggregateArgs, EnqueueArgs, ExportArgs, RunArgs, StatusArgs, TopologyAction},
+    ask::Ask,
+    commands::{
+        self, AggregateArgs, DeadAction, EnqueueArgs, ExportArgs, NodeAction, RunArgs, RunName,
+        ServeArgs, StatusArgs, TopologyAction, VerifyArgs,
+    },
     context::Context,
     failure::Failure,
     output,
@@ -28,6 +32,7 @@ On a fleet: `producer topology apply` once, `worker` on each rig, `producer aggr
 machine, then `producer enqueue`.
 
 Environment: RIGQUEUE_BROKER (URL), RIGQUEUE_CONFIG (TOML file), RIGQUEUE_HOME (data folder),
+RIGQUEUE_SERVER (the `producer serve` that has the ledger, when this machine has none),
 RIGQUEUE_LOG (what services say: error, warn, info, debug).
 
 Exit codes: 0 done; 1 a fault of ours; 2 bad input or usage; 3 the broker or ledger can't be
@@ -56,6 +61,8 @@ enum Command {
     Enqueue(Box<EnqueueArgs>),
     /// Take outcomes into the ledger: the service that every fleet has one of
     Aggregate(AggregateArgs),
+    /// The aggregator, and the ledger for commands on other machines (RIGQUEUE_SERVER)
+    Serve(ServeArgs),
     /// Show a run's progress, coverage and survivors, or all that is open
     Status(StatusArgs),
     /// List every run
@@ -64,8 +71,28 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Write a run's survivors as JSON, CSV or NPZ
+    /// Give a run up: what is queued is not run, what runs is ended
+    Cancel(RunName),
+    /// Hold a run: what is queued is not run, what runs finishes short
+    Pause(RunName),
+    /// Go on with a run that was paused or cancelled
+    Resume(RunName),
+    /// Delete a run that has ended
+    Forget(RunName),
+    /// Jobs that nothing more is done for: list, show, queue again, discard
+    Dead {
+        #[command(subcommand)]
+        action: DeadAction,
+    },
+    /// Rigs: list them, have them stand aside, have them work again
+    Node {
+        #[command(subcommand)]
+        action: NodeAction,
+    },
+    /// Write a run's survivors as JSON, CSV or NPZ, or its certificate
     Export(ExportArgs),
+    /// Test a run's survivors and a random share of its intervals again
+    Verify(Box<VerifyArgs>),
     /// List the generators there are
     Families {
         /// Print JSON
@@ -186,9 +213,17 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Run(args) => commands::run(context, *args).await,
         Command::Enqueue(args) => commands::enqueue(context, *args).await,
         Command::Aggregate(args) => commands::aggregate(context, args).await,
+        Command::Serve(args) => commands::serve(context, args).await,
+        Command::Cancel(run) => commands::order_run(context, run, Ask::Cancel),
+        Command::Pause(run) => commands::order_run(context, run, Ask::Pause),
+        Command::Resume(run) => commands::order_run(context, run, Ask::Resume),
+        Command::Forget(run) => commands::order_run(context, run, Ask::Forget),
+        Command::Dead { action } => commands::dead(context, &action),
+        Command::Node { action } => commands::node(context, action),
         Command::Status(args) => commands::status(context, args).await,
         Command::Runs { json } => commands::runs(context, json),
         Command::Export(args) => commands::export(context, &args),
+        Command::Verify(args) => commands::verify(context, *args).await,
         Command::Families { json } => commands::families(json),
         Command::Topology { action } => commands::topology(context, action).await,
         Command::Config { action: ConfigAction::Show { json } } => {

@@ -11,9 +11,13 @@ use shared::{
     settings::{Layers, Settings, data_home, host_name},
 };
 
+use serde::de::DeserializeOwned;
+
 use crate::{
+    ask::{self, Ask},
     failure::Failure,
     ledger::{Ledger, RunRow},
+    server::Server,
 };
 
 /// The resolved surroundings of a command.
@@ -25,6 +29,8 @@ pub struct Context {
     pub settings: Settings,
     /// The data folder.
     pub home: PathBuf,
+    /// The `producer serve` that has the ledger, when it is not in this data folder.
+    pub server: Option<Server>,
 }
 
 impl Context {
@@ -38,7 +44,8 @@ impl Context {
             layers.set("broker.url", url.into(), "--broker");
         }
         let settings = layers.settings()?;
-        Ok(Self { layers, settings, home: data_home()? })
+        let server = Server::from_environment(&settings.serve.token)?;
+        Ok(Self { layers, settings, home: data_home()?, server })
     }
 
     /// Connects to the broker of the settings.
@@ -52,41 +59,52 @@ impl Context {
     ) -> Result<Arc<dyn Broker>, Failure> {
         let instance = format!("{role}-{}", std::process::id());
         let identity = Identity { node: host_name(), instance, role };
-        Ok(broker::connect(&self.settings.broker.url, &self.home, identity, patience).await?)
+        Ok(broker::connect(&self.settings.broker, &self.home, identity, patience).await?)
     }
 
     /// The folder of a local run.
     #[must_use]
     pub fn local(&self, run: &str) -> PathBuf {
-        self.home.join("local").join(run)
+        local_home(&self.home, run)
     }
 
-    /// The folders that may hold a ledger: the data folder, then those of local runs, the newest
-    /// name last.
-    #[must_use]
-    pub fn ledger_homes(&self) -> Vec<PathBuf> {
-        let mut homes = vec![self.home.clone()];
-        let locals = fs::read_dir(self.home.join("local")).into_iter().flatten();
-        let mut locals: Vec<PathBuf> = locals.filter_map(Result::ok).map(|e| e.path()).collect();
-        locals.sort_unstable();
-        homes.append(&mut locals);
-        homes
-    }
-
-    /// The ledger that knows a run: the data folder's, else the local run's own.
+    /// The ledger in this data folder that knows a run; see [`ask::find_run`].
     ///
     /// # Errors
     /// [`Failure`] with exit code 5 when none does.
     pub fn find_run(&self, name: &str) -> Result<(Ledger, RunRow), Failure> {
-        for home in [self.home.clone(), self.local(name)] {
-            if let Some(ledger) = Ledger::read(&home)?
-                && let Some(run) = ledger.run(name)?
-            {
-                return Ok((ledger, run));
-            }
-        }
-        Err(Failure::no_run(name, &self.home))
+        ask::find_run(&self.home, name)
     }
+
+    /// The answer of the ledger: of `producer serve` where `RIGQUEUE_SERVER` names one, else of
+    /// this data folder.
+    ///
+    /// # Errors
+    /// [`Failure`] as the ledger says, or when the server can't be reached.
+    pub fn ask<T: DeserializeOwned>(&self, ask: &Ask) -> Result<T, Failure> {
+        let text = match &self.server {
+            Some(server) => server.ask(ask)?,
+            None => ask::answer(&self.home, ask)?,
+        };
+        serde_json::from_str(&text)
+            .map_err(|error| Failure::internal(format!("an answer that can't be read: {error}")))
+    }
+}
+
+/// The folder of a local run in a data folder.
+#[must_use]
+pub fn local_home(home: &Path, run: &str) -> PathBuf {
+    home.join("local").join(run)
+}
+
+/// The folders that may hold a ledger: the data folder, then those of local runs, the newest name
+/// last.
+#[must_use]
+pub fn ledger_homes(home: &Path) -> Vec<PathBuf> {
+    let locals = fs::read_dir(home.join("local")).into_iter().flatten();
+    let mut locals: Vec<PathBuf> = locals.filter_map(Result::ok).map(|e| e.path()).collect();
+    locals.sort_unstable();
+    std::iter::once(home.to_owned()).chain(locals).collect()
 }
 
 /// Checks a run's name: it becomes a folder's and a header.

@@ -12,6 +12,7 @@ use shared::outcome::Survivor;
 use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
 
 use crate::{
+    certificate::{Certificate, CertificateError},
     ledger::{Ledger, LedgerError, RunRow},
     summary::{Record, RunSummary, rate},
 };
@@ -25,6 +26,8 @@ pub enum Format {
     Csv,
     /// Columns as NumPy arrays; seeds are `uint64`.
     Npz,
+    /// The certificate of a complete run, which holds a hash of the survivors.
+    Certificate,
 }
 
 impl FromStr for Format {
@@ -35,7 +38,21 @@ impl FromStr for Format {
             "json" => Ok(Self::Json),
             "csv" => Ok(Self::Csv),
             "npz" => Ok(Self::Npz),
-            _ => Err(format!("'{name}' is no format; it is json, csv or npz")),
+            "certificate" => Ok(Self::Certificate),
+            _ => Err(format!("'{name}' is no format; it is json, csv, npz or certificate")),
+        }
+    }
+}
+
+impl Format {
+    /// Its name on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Csv => "csv",
+            Self::Npz => "npz",
+            Self::Certificate => "certificate",
         }
     }
 }
@@ -47,6 +64,9 @@ pub enum ExportError {
     /// The ledger.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// The certificate.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
     /// The file or folder.
     #[error("{path} can't be written: {source}")]
     File {
@@ -90,6 +110,7 @@ pub fn write(
             write_npz(ledger, run, &mut archive)?;
             out.write_all(archive.get_ref())?;
         }
+        Format::Certificate => write_certificate(&Certificate::of(ledger, run)?, &mut out)?,
     }
     Ok(out.flush()?)
 }
@@ -196,8 +217,33 @@ fn npy_header(kind: &str, rows: usize) -> Vec<u8> {
     header
 }
 
-/// Writes a complete run's outputs, `survivors.json` and `summary.json`, into `folder/RUN`. Each
-/// file appears whole or not at all.
+fn write_certificate(certificate: &Certificate, mut out: impl Write) -> Result<(), ExportError> {
+    serde_json::to_writer_pretty(&mut out, certificate).map_err(io::Error::from)?;
+    Ok(writeln!(out)?)
+}
+
+/// Writes a run's certificate into `folder`, if it has one.
+///
+/// # Errors
+/// [`ExportError`] when the ledger can't be read or the folder can't be written.
+pub fn write_certificate_into(
+    ledger: &Ledger,
+    run: &RunRow,
+    folder: &Path,
+) -> Result<(), ExportError> {
+    let certificate = match Certificate::of(ledger, run) {
+        Err(CertificateError::None { .. }) => return Ok(()),
+        certificate => certificate?,
+    };
+    whole_file(&folder.join("certificate.json"), |file| {
+        let mut out = BufWriter::new(file);
+        write_certificate(&certificate, &mut out)?;
+        Ok(out.flush()?)
+    })
+}
+
+/// Writes a complete run's outputs, `survivors.json`, `summary.json` and `certificate.json`, into
+/// `folder/RUN`. Each file appears whole or not at all.
 ///
 /// # Errors
 /// [`ExportError`] when the ledger can't be read or the folder can't be written.
@@ -214,7 +260,8 @@ pub fn write_outputs(ledger: &Ledger, name: &str, folder: &Path) -> Result<(), E
     whole_file(&folder.join("summary.json"), |mut file| {
         serde_json::to_writer_pretty(&mut file, &summary).map_err(io::Error::from)?;
         Ok(writeln!(file)?)
-    })
+    })?;
+    write_certificate_into(ledger, &run, &folder)
 }
 
 /// Writes a file beside its place and moves it there when it is whole and on disk.

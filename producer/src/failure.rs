@@ -9,7 +9,10 @@ use shared::{
     wire::WireError,
 };
 
-use crate::{aggregate::AggregateError, export::ExportError, ledger::LedgerError};
+use crate::{
+    aggregate::AggregateError, certificate::CertificateError, export::ExportError,
+    ledger::LedgerError,
+};
 
 /// A command's failure.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,12 +42,27 @@ impl Failure {
         Self { code: exit_codes::UNREACHABLE, message: message.to_string() }
     }
 
+    /// No such run, job or node.
+    #[must_use]
+    pub fn not_found(message: impl std::fmt::Display) -> Self {
+        Self { code: exit_codes::NOT_FOUND, message: message.to_string() }
+    }
+
     /// No such run.
     #[must_use]
     pub fn no_run(name: &str, home: &Path) -> Self {
-        let message =
-            format!("no run is called '{name}' in {} (`producer runs` lists all)", home.display());
-        Self { code: exit_codes::NOT_FOUND, message }
+        Self::not_found(format!(
+            "no run is called '{name}' in {} (`producer runs` lists all)",
+            home.display()
+        ))
+    }
+
+    /// No such node.
+    #[must_use]
+    pub fn no_node(name: &str) -> Self {
+        Self::not_found(format!(
+            "no node called '{name}' was heard in the last 7 days (`producer node list` lists all)"
+        ))
     }
 }
 
@@ -67,8 +85,9 @@ impl From<LedgerError> for Failure {
 impl From<ExportError> for Failure {
     fn from(error: ExportError) -> Self {
         match error {
-            ExportError::Ledger(error) => error.into(),
-            ExportError::File { .. } => Self::usage(error),
+            ExportError::Ledger(error)
+            | ExportError::Certificate(CertificateError::Ledger(error)) => error.into(),
+            ExportError::Certificate(_) | ExportError::File { .. } => Self::usage(error),
             ExportError::Stream(error) => error.into(),
         }
     }

@@ -2,7 +2,9 @@
 //! the ledger, report.
 
 pub mod aggregate;
+pub mod ask;
 pub mod candidates;
+pub mod certificate;
 pub mod chance;
 pub mod cli;
 mod commands;
@@ -20,5 +22,8 @@ pub mod planner;
 mod reconcile;
 pub mod request;
 pub mod rows;
+mod serve;
+pub mod server;
 pub mod sieve_args;
 pub mod summary;
+pub mod verify;

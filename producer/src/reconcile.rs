@@ -172,6 +172,7 @@ mod tests {
             version: String::new(),
             slots: vec![SlotState { arch: Arch::Cpu, device, job }],
             draining: false,
+            paused: false,
             informed: true,
             at: 0.0,
         }

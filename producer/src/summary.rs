@@ -1,9 +1,10 @@
 //! What `status`, `run` and `enqueue --wait` say of a run: the JSON that others rely on.
 
-use serde::{Serialize, Serializer, ser::SerializeSeq as _};
+use serde::{Deserialize, Serialize};
 use shared::{
+    messages::RunOpened,
     outcome::{Best, Survivor},
-    sieve::{Direction, Sieve},
+    sieve::Direction,
     spans::Span,
 };
 
@@ -19,7 +20,7 @@ pub const DEFAULT_LIMIT: u64 = 1000;
 const HEARD_LATELY: f64 = 15.0;
 
 /// Everything about a run.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RunSummary {
     /// Its id.
     pub run: String,
@@ -28,9 +29,9 @@ pub struct RunSummary {
     /// `sieve` or `reverse_sieve`.
     pub kind: Option<String>,
     /// `open`, `paused`, `complete`, `cancelled` or `failed`.
-    pub state: &'static str,
+    pub state: String,
     /// The generator.
-    pub family: Option<&'static str>,
+    pub family: Option<String>,
     /// `forward`, `reverse` or `both`.
     pub direction: Option<Direction>,
     /// `fixed`.
@@ -48,8 +49,13 @@ pub struct RunSummary {
     /// How that was computed.
     pub expected_method: Option<String>,
     /// The first of them.
-    #[serde(serialize_with = "survivors")]
-    pub survivors: Records,
+    pub survivors: Vec<Record>,
+    /// What to bear in mind of the family and the question.
+    #[serde(default)]
+    pub notes: Vec<String>,
+    /// What was done about the run without being asked for.
+    #[serde(default)]
+    pub note: Option<String>,
     /// How the jobs went.
     pub jobs: Jobs,
     /// Dead jobs, the first few.
@@ -61,12 +67,12 @@ pub struct RunSummary {
     /// Seeds tested over those seconds.
     pub seeds_per_second: f64,
     /// Seeds tested by jobs that still run, as their workers say.
-    #[serde(skip)]
+    #[serde(default)]
     pub in_progress: u128,
 }
 
 /// A half-open range; its end may be 2^64.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HalfOpen {
     /// The first value.
     pub start: u64,
@@ -81,7 +87,7 @@ impl From<Span> for HalfOpen {
 }
 
 /// How a run's jobs went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Jobs {
     /// Jobs there are: the producer's, and those made of untested rests.
     pub published: u64,
@@ -96,7 +102,7 @@ pub struct Jobs {
 }
 
 /// A dead job, in one line.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Dead {
     /// Its id.
     pub job: String,
@@ -106,33 +112,35 @@ pub struct Dead {
     pub detail: String,
 }
 
-/// Survivors with the window they were counted in.
-#[derive(Debug, Clone, Default)]
-pub struct Records {
-    /// The window's length, k.
-    pub window: usize,
-    /// The survivors.
-    pub survivors: Vec<Survivor>,
-}
-
 /// A survivor as JSON.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record {
-    seed: u64,
-    seed_hex: String,
-    matches: u32,
-    total: usize,
-    rate: f64,
-    skip: u32,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reverse: Option<ReverseRecord>,
+    /// The seed.
+    pub seed: u64,
+    /// The same for readers that lose digits.
+    pub seed_hex: String,
+    /// How many draws matched.
+    pub matches: u32,
+    /// Of so many.
+    pub total: usize,
+    /// `matches / total`.
+    pub rate: f64,
+    /// The smallest skip that attains it.
+    pub skip: u32,
+    /// `both`: the same in reverse order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reverse: Option<ReverseRecord>,
 }
 
-#[derive(Debug, Serialize)]
-struct ReverseRecord {
-    matches: u32,
-    rate: f64,
-    skip: u32,
+/// A survivor's result in reverse order.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct ReverseRecord {
+    /// How many draws matched.
+    pub matches: u32,
+    /// The share of all.
+    pub rate: f64,
+    /// The smallest skip that attains it.
+    pub skip: u32,
 }
 
 impl Record {
@@ -163,14 +171,6 @@ pub fn rate(best: Best, window: usize) -> f64 {
     f64::from(best.matches) / window
 }
 
-fn survivors<S: Serializer>(records: &Records, serializer: S) -> Result<S::Ok, S::Error> {
-    let mut seq = serializer.serialize_seq(Some(records.survivors.len()))?;
-    for survivor in &records.survivors {
-        seq.serialize_element(&Record::new(*survivor, records.window))?;
-    }
-    seq.end()
-}
-
 impl RunSummary {
     /// Reads everything about a run, at most `limit` survivors among it.
     ///
@@ -179,10 +179,12 @@ impl RunSummary {
     pub fn read(ledger: &Ledger, run: &RunRow, limit: u64) -> Result<Self, LedgerError> {
         let manifest = run.manifest.as_ref();
         let covered = ledger.covered(run)?;
-        let holes = manifest.map_or_else(Vec::new, |m| covered.holes(m.requested));
+        let wanted = manifest.map_or_else(Vec::new, RunOpened::wanted);
+        let holes: Vec<Span> = wanted.into_iter().flat_map(|span| covered.holes(span)).collect();
         let covered = manifest.map_or_else(|| covered.clone(), |m| covered.within(m.requested));
         let covered = covered.count();
         let survivors = ledger.survivors(run, limit)?;
+        let window = manifest.map_or(1, |m| m.sieve.draws.len());
         let seconds = (run.ended_at.unwrap_or_else(now) - run.opened_at).max(0.0);
         let mut dead = ledger.dead_jobs(run)?;
         dead.truncate(20);
@@ -192,8 +194,8 @@ impl RunSummary {
             run: run.name.clone(),
             step: manifest.map(|m| m.step.clone()),
             kind: manifest.map(|m| m.kind.clone()),
-            state: run.state.name(),
-            family: manifest.map(|m| m.sieve.family.name()),
+            state: run.state.name().to_owned(),
+            family: manifest.map(|m| m.sieve.family.name().to_owned()),
             direction: manifest.map(|m| m.sieve.direction),
             mode: manifest.map(|m| m.sieve.mode),
             requested: manifest.map(|m| m.requested.into()),
@@ -202,7 +204,9 @@ impl RunSummary {
             survivor_count: run.counts.survivors,
             expected_by_chance: manifest.map(|m| m.expected_by_chance),
             expected_method: manifest.map(|m| m.expected_method.clone()),
-            survivors: Records { window: manifest.map_or(1, |m| m.sieve.draws.len()), survivors },
+            survivors: survivors.into_iter().map(|s| Record::new(s, window)).collect(),
+            notes: manifest.map_or_else(Vec::new, |m| chance::notes(&m.sieve, m.requested.len())),
+            note: run.note.clone(),
             jobs: Jobs {
                 published: manifest.map_or(0, |m| m.jobs) + run.counts.rests,
                 done: run.counts.done,
@@ -226,6 +230,38 @@ impl RunSummary {
     pub fn is_complete(&self) -> bool {
         self.state == RunState::Complete.name()
     }
+
+    /// Whether nothing more will happen to it.
+    #[must_use]
+    pub fn is_ended(&self) -> bool {
+        ![RunState::Open, RunState::Paused].map(RunState::name).contains(&self.state.as_str())
+    }
+
+    /// The number of survivors beside what chance alone would leave, in words.
+    #[must_use]
+    pub fn beside_chance(&self) -> String {
+        let (count, expected) = (self.survivor_count, self.expected_by_chance.unwrap_or_default());
+        let expected_text = figure(expected);
+        #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
+        let count_f = count as f64;
+        // Five standard deviations of a Poisson count.
+        let verdict = if count == 0 {
+            "no seed survived"
+        } else if expected < 1e-3 {
+            "chance does not explain them"
+        } else if count_f <= expected + 5.0 * expected.sqrt() {
+            "all of them are expected by chance"
+        } else {
+            "more than chance alone would leave"
+        };
+        let noun = if count == 1 { "survivor" } else { "survivors" };
+        let mut text =
+            format!("{count} {noun}, {expected_text} expected by chance alone: {verdict}");
+        for note in &self.notes {
+            text += &format!("; {note}");
+        }
+        text
+    }
 }
 
 fn in_progress(ledger: &Ledger, run: &RunRow) -> Result<u128, LedgerError> {
@@ -235,30 +271,6 @@ fn in_progress(ledger: &Ledger, run: &RunRow) -> Result<u128, LedgerError> {
     let nodes = ledger.nodes(now() - HEARD_LATELY)?;
     let held = nodes.iter().flat_map(|node| &node.heartbeat.slots).filter_map(|s| s.job.as_ref());
     Ok(held.filter(|job| job.run == run.name).map(|job| u128::from(job.tested)).sum())
-}
-
-/// The number of survivors beside what chance alone would leave, in words.
-#[must_use]
-pub fn beside_chance(count: u64, expected: f64, sieve: &Sieve, requested: u128) -> String {
-    let expected_text = figure(expected);
-    #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
-    let count_f = count as f64;
-    // Five standard deviations of a Poisson count.
-    let verdict = if count == 0 {
-        "no seed survived"
-    } else if expected < 1e-3 {
-        "chance does not explain them"
-    } else if count_f <= expected + 5.0 * expected.sqrt() {
-        "all of them are expected by chance"
-    } else {
-        "more than chance alone would leave"
-    };
-    let noun = if count == 1 { "survivor" } else { "survivors" };
-    let mut text = format!("{count} {noun}, {expected_text} expected by chance alone: {verdict}");
-    for note in chance::notes(sieve, requested) {
-        text += &format!("; {note}");
-    }
-    text
 }
 
 /// A figure with three significant digits, in plain notation where that is short.

@@ -63,6 +63,14 @@ pub struct RunOpened {
     pub opened_at: f64,
 }
 
+impl RunOpened {
+    /// What must be covered for the run to be complete.
+    #[must_use]
+    pub fn wanted(&self) -> Vec<Span> {
+        if self.samples.is_empty() { vec![self.requested] } else { self.samples.clone() }
+    }
+}
+
 /// How many dead jobs a run survives.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

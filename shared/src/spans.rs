@@ -166,7 +166,7 @@ impl Spans {
     pub fn holes(&self, whole: Span) -> Vec<Span> {
         let mut holes = Vec::new();
         let mut next = u128::from(whole.first);
-        for span in self.0.iter().filter_map(|span| span.intersection(whole)) {
+        for span in self.parts(whole) {
             holes.extend(half_open_from(next, u128::from(span.first)));
             next = span.end();
         }
@@ -177,7 +177,13 @@ impl Spans {
     /// The part of the set that lies inside `whole`.
     #[must_use]
     pub fn within(&self, whole: Span) -> Self {
-        Self(self.0.iter().filter_map(|span| span.intersection(whole)).collect())
+        Self(self.parts(whole).collect())
+    }
+
+    /// The spans that meet `whole`, cut to it; the others are not looked at.
+    fn parts(&self, whole: Span) -> impl Iterator<Item = Span> {
+        let from = self.0.partition_point(|span| span.last < whole.first);
+        self.0[from..].iter().map_while(move |span| span.intersection(whole))
     }
 }
 

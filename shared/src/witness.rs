@@ -42,7 +42,8 @@ impl NearMisses {
 
     /// Counts in what another part of the same range saw.
     pub fn merge(&mut self, other: Self) {
-        self.count += other.count;
+        // Counts come from afar: a senseless one must not stop whoever adds it up.
+        self.count = self.count.saturating_add(other.count);
         self.sum = self.sum.wrapping_add(other.sum);
     }
 }

@@ -14,6 +14,7 @@ use std::{
 
 use shared::{
     broker::{Broker, BrokerError, Identity, Patience, RabbitBroker, Topology},
+    settings::BrokerSettings,
     wire::Message,
 };
 use tests::rabbitmq::{Options, RabbitNode};
@@ -26,8 +27,8 @@ const QUEUE: &str = "jobs.seed.cpu";
 async fn main() -> Outcome {
     let schedulers = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(2);
     let node = RabbitNode::start(&Options { schedulers, ..Options::default() })?;
-    let url = node.url("/");
-    let topology = Topology::connect(&url, Patience::COMMAND).await?;
+    let settings = BrokerSettings::at(node.url("/"));
+    let topology = Topology::connect(&settings, Patience::COMMAND).await?;
     topology.apply().await?;
     topology.close().await;
     let identity = |instance: &str| Identity {
@@ -35,8 +36,9 @@ async fn main() -> Outcome {
         instance: instance.to_owned(),
         role: "worker",
     };
-    let broker = Arc::new(RabbitBroker::connect(&url, identity("a"), Patience::Forever).await?);
-    let other = RabbitBroker::connect(&url, identity("b"), Patience::Forever).await?;
+    let broker =
+        Arc::new(RabbitBroker::connect(&settings, identity("a"), Patience::Forever).await?);
+    let other = RabbitBroker::connect(&settings, identity("b"), Patience::Forever).await?;
     say(&format!("schedulers {schedulers}; memory of two idle sessions {} KiB", resident()?))?;
 
     latency("one confirmed publish", 1_000, async || broker.publish(QUEUE, job()).await).await?;

@@ -61,7 +61,7 @@ impl Keeper {
         &self,
         name: &str,
         program: &str,
-        arguments: &[&str],
+        arguments: &[String],
         environment: &[(String, String)],
     ) -> io::Result<()> {
         let variables: serde_json::Map<_, _> =

@@ -8,8 +8,7 @@ use std::{
     fs, io,
     net::TcpStream,
     os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
-    process::Command,
+    path::PathBuf,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicU32, Ordering},
@@ -18,10 +17,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::kept::{Keeper, free_port};
+use crate::{
+    installed::{Installed, SCRIPTS},
+    kept::{Keeper, free_port},
+};
 
-/// Where Debian puts the scripts that start as whoever calls them.
-const SCRIPTS: &str = "/usr/lib/rabbitmq/bin";
+/// The configuration that people are given.
+const DEPLOYED: &str = include_str!("../../deploy/rabbitmq/rabbitmq.conf");
 /// How long a node may take to start on a busy machine.
 const START: Duration = Duration::from_secs(120);
 /// The nodes' administrator.
@@ -39,11 +41,14 @@ pub struct Options {
     pub statistics: bool,
     /// Scheduler threads of the virtual machine.
     pub schedulers: u32,
+    /// A folder with `ca.pem`, `server.pem` and `server.key`: then the node listens with TLS as
+    /// well, as `deploy/rabbitmq/rabbitmq.conf` says.
+    pub tls: Option<PathBuf>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { consumer_timeout: None, statistics: false, schedulers: 2 }
+        Self { consumer_timeout: None, statistics: false, schedulers: 2, tls: None }
     }
 }
 
@@ -52,7 +57,7 @@ impl Default for Options {
 #[non_exhaustive]
 pub enum NodeError {
     /// RabbitMQ is not installed.
-    #[error("RabbitMQ is not installed ({SCRIPTS} is missing): apt-get install rabbitmq-server")]
+    #[error("RabbitMQ is not installed ({SCRIPTS} is missing): `make rabbitmq` installs it")]
     Absent,
     /// A file or process failed.
     #[error("the private RabbitMQ node: {0}")]
@@ -97,7 +102,9 @@ pub struct RabbitNode {
     keeper: Arc<Keeper>,
     name: String,
     port: u16,
+    tls: u16,
     management: u16,
+    installed: Installed,
     environment: Vec<(String, String)>,
 }
 
@@ -133,6 +140,13 @@ impl RabbitNode {
     pub fn url_as(&self, user: &str, password: &str, vhost: &str) -> String {
         let vhost = vhost.replace('/', "%2f");
         format!("amqp://{user}:{password}@127.0.0.1:{}/{vhost}", self.port)
+    }
+
+    /// The URL of a vhost with TLS, by the name of the machine that the broker's certificate is
+    /// asked for.
+    #[must_use]
+    pub fn tls_url(&self, user: &str, password: &str, host: &str, vhost: &str) -> String {
+        format!("amqps://{user}:{password}@{host}:{}/{vhost}", self.tls)
     }
 
     /// The AMQP port.
@@ -237,12 +251,9 @@ impl RabbitNode {
     /// # Errors
     /// [`NodeError::Command`] with its output.
     pub fn ctl(&self, arguments: &[&str]) -> Result<String, NodeError> {
-        let output = Command::new(format!("{SCRIPTS}/rabbitmqctl"))
-            .arg("--quiet")
-            .args(arguments)
-            .env_clear()
-            .envs(self.environment.iter().cloned())
-            .output()?;
+        let ctl = format!("{SCRIPTS}/rabbitmqctl");
+        let all: Vec<&str> = ["--quiet"].iter().chain(arguments).copied().collect();
+        let output = self.installed.command(&ctl, &all).envs(self.environment()).output()?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         if output.status.success() {
             return Ok(text);
@@ -250,6 +261,13 @@ impl RabbitNode {
         let command = format!("rabbitmqctl {}", arguments.join(" "));
         let output = text + &String::from_utf8_lossy(&output.stderr);
         Err(NodeError::Command { command, output })
+    }
+
+    /// What `rabbitmqctl` and scripts around it need to reach this node, for an otherwise empty
+    /// environment.
+    #[must_use]
+    pub fn environment(&self) -> Vec<(String, String)> {
+        self.environment.clone()
     }
 
     /// Cuts every connection to a vhost.
@@ -367,13 +385,12 @@ impl Cluster {
 struct Fleet {
     keeper: Arc<Keeper>,
     mapper: u16,
+    installed: Installed,
 }
 
 impl Fleet {
     fn start() -> Result<Self, NodeError> {
-        if !Path::new(SCRIPTS).join("rabbitmq-server").is_file() {
-            return Err(NodeError::Absent);
-        }
+        let installed = Installed::find().ok_or(NodeError::Absent)?;
         let keeper = Arc::new(Keeper::start("rigqueue-rabbit-")?);
         let folder = keeper.folder();
         let cookie = folder.join(".erlang.cookie");
@@ -385,16 +402,19 @@ impl Fleet {
         let mapper = free_port()?;
         let port = mapper.to_string();
         let path = [("PATH".to_owned(), "/usr/sbin:/usr/bin:/sbin:/bin".to_owned())];
-        keeper.plan("epmd", "/usr/bin/epmd", &["-port", &port, "-address", "127.0.0.1"], &path)?;
+        let (program, arguments) =
+            installed.run("/usr/bin/epmd", &["-port", &port, "-address", "127.0.0.1"]);
+        keeper.plan("epmd", &program, &arguments, &path)?;
         keeper.command("start epmd")?;
-        Ok(Self { keeper, mapper })
+        Ok(Self { keeper, mapper, installed })
     }
 
     fn node(&self, name: &str, options: &Options) -> Result<RabbitNode, NodeError> {
         let folder = self.keeper.folder();
-        let (port, management, distribution) = (free_port()?, free_port()?, free_port()?);
+        let (port, tls, management, distribution) =
+            (free_port()?, free_port()?, free_port()?, free_port()?);
         let config = folder.join(format!("{name}.conf"));
-        fs::write(&config, configuration(port, management, options))?;
+        fs::write(&config, configuration(port, tls, management, options))?;
         let path = |part: &str| folder.join(part).display().to_string();
         let machine = format!(
             "+S {n}:{n} +sbwt none +sbwtdcpu none +sbwtdio none \
@@ -422,13 +442,16 @@ impl Fleet {
         ]
         .map(|(name, value)| (name.to_owned(), value))
         .into();
-        self.keeper.plan(name, &format!("{SCRIPTS}/rabbitmq-server"), &[], &environment)?;
+        let installed = self.installed.clone();
+        let (program, arguments) = installed.run(&format!("{SCRIPTS}/rabbitmq-server"), &[]);
+        self.keeper.plan(name, &program, &arguments, &environment)?;
         let keeper = Arc::clone(&self.keeper);
-        Ok(RabbitNode { keeper, name: name.to_owned(), port, management, environment })
+        let name = name.to_owned();
+        Ok(RabbitNode { keeper, name, port, tls, management, installed, environment })
     }
 }
 
-fn configuration(port: u16, management: u16, options: &Options) -> String {
+fn configuration(port: u16, tls: u16, management: u16, options: &Options) -> String {
     let mut text = format!(
         "listeners.tcp.1 = 127.0.0.1:{port}\n\
          management.tcp.ip = 127.0.0.1\n\
@@ -444,6 +467,15 @@ fn configuration(port: u16, management: u16, options: &Options) -> String {
     );
     if let Some(timeout) = options.consumer_timeout {
         text.push_str(&format!("consumer_timeout = {}\n", timeout.as_millis()));
+    }
+    if let Some(folder) = &options.tls {
+        text.push_str(&format!("listeners.ssl.1 = 127.0.0.1:{tls}\n"));
+        let folder = folder.display().to_string();
+        let deployed = DEPLOYED.lines().filter(|line| line.starts_with("ssl_options."));
+        for line in deployed {
+            text.push_str(&line.replace("/etc/rabbitmq/tls", &folder));
+            text.push('\n');
+        }
     }
     text
 }

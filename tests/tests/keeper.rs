@@ -58,7 +58,7 @@ fn a_wrong_command_is_answered_and_the_keeper_lives_on() {
     assert!(keeper.command("start nothing").is_err());
     assert!(keeper.command("dance").unwrap_err().to_string().contains("dance"));
     let path = [("PATH".to_owned(), "/usr/bin:/bin".to_owned())];
-    keeper.plan("nap", "/bin/sleep", &["1000"], &path).unwrap();
+    keeper.plan("nap", "/bin/sleep", &["1000".to_owned()], &path).unwrap();
     keeper.command("start nap").unwrap();
     keeper.command("stop nap").unwrap();
     assert!(keeper.command("kill nap").is_err(), "it was stopped");

@@ -186,7 +186,10 @@ fn everything_killed_at_its_worst_moment_again_and_again_costs_nothing() {
             assert!(recovery.before < Some(u64::from(search.end)), "it was over before the fault");
         }
         rig.spawn_aggregator();
+        rig.spawn_worker(2);
+        let whole = Recovery { rig, run, since: Instant::now(), before: None };
         let status = rig.until_status(run, "its end", |status| status["state"] != "open");
+        whole.says("was whole");
         search.check_jobs(&status);
         assert_eq!(status["jobs"]["retried"], 1, "{}", status["jobs"]);
         nothing_is_left(rig);

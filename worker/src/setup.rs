@@ -111,7 +111,7 @@ async fn serve(args: &Args, settings: &Settings) -> Result<u8, WorkerError> {
     let home = data_home()?;
     let identity = Identity { node: node.clone(), instance: instance.clone(), role: "worker" };
     let broker = tokio::select! {
-        broker = connect(&settings.broker.url, &home, identity, Patience::Forever) => broker?,
+        broker = connect(&settings.broker, &home, identity, Patience::Forever) => broker?,
         asked = signals.next() => return Ok(exit_code(asked)),
     };
     let bench = Bench {

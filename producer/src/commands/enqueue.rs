@@ -11,6 +11,7 @@ use super::{
     status::describe,
 };
 use crate::{
+    ask::Ask,
     context::{Context, check_run_name},
     dry_run::DryRun,
     failure::Failure,
@@ -67,20 +68,12 @@ pub(crate) async fn enqueue(context: &Context, args: EnqueueArgs) -> Result<(), 
     }
     let run = args.run.unwrap_or_else(fresh_run_id);
     check_run_name(&run)?;
-    let mut ledger = Ledger::read(&context.home)?;
-    if args.wait && ledger.is_none() {
-        ledger = Some(wait_for_ledger(context).await?);
-    }
-    if let Some(known) = &ledger
-        && known.run(&run)?.is_some()
-    {
-        return Err(Failure::usage(format!(
-            "there is a run called '{run}' already: choose another name"
-        )));
-    }
-    let known = ledger.as_ref().map_or_else(|| Ok(Known::default()), Known::of)?;
+    let watch = if args.wait { Some(watch(context, &run).await?) } else { None };
+    refuse_a_known_name(context, &run)?;
+    let known: Known = context.ask(&Ask::Fleet)?;
     let prepared = prepare(&context.settings, &known, run, request)?;
-    let basis = if ledger.is_some() { "" } else { " (there is no ledger here to ask)" };
+    let asked = context.server.is_some() || Ledger::path(&context.home).exists();
+    let basis = if asked { "" } else { " (there is no ledger here to ask)" };
     let basis = format!("planned for {}{basis}", prepared.basis);
     if args.dry_run {
         output::say(basis);
@@ -91,13 +84,31 @@ pub(crate) async fn enqueue(context: &Context, args: EnqueueArgs) -> Result<(), 
     broker.close().await;
     published?;
     output::say(format!("{basis}; {}", prepared.chance_in_words()));
-    if let Some(ledger) = ledger.filter(|_| args.wait) {
-        return wait(ledger, prepared, args.limit, args.json).await;
+    if let Some(watch) = watch {
+        return wait(watch, prepared, args.limit, args.json).await;
     }
     if args.json { output::json(&prepared.enqueued(None)) } else { output::text(&prepared.run) }
 }
 
-/// The ledger that `--wait` follows. Asked for before anything is published.
+/// A run's name must be new, as far as anybody here can tell.
+fn refuse_a_known_name(context: &Context, run: &str) -> Result<(), Failure> {
+    match context.ask::<RunSummary>(&Ask::Status { run: run.to_owned(), limit: 0 }) {
+        Ok(_) => Err(Failure::usage(format!(
+            "there is a run called '{run}' already: choose another name"
+        ))),
+        Err(Failure { code: exit_codes::NOT_FOUND, .. }) => Ok(()),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// What `--wait` follows. Asked for before anything is published.
+async fn watch(context: &Context, run: &str) -> Result<Watch, Failure> {
+    match &context.server {
+        Some(server) => Ok(Watch::through(server.clone(), run.to_owned())),
+        None => Ok(Watch::new(wait_for_ledger(context).await?, run.to_owned())),
+    }
+}
+
 async fn wait_for_ledger(context: &Context) -> Result<Ledger, Failure> {
     let deadline = tokio::time::Instant::now() + LEDGER_PATIENCE;
     while tokio::time::Instant::now() < deadline {
@@ -108,16 +119,15 @@ async fn wait_for_ledger(context: &Context) -> Result<Ledger, Failure> {
     }
     Err(Failure::usage(format!(
         "--wait needs the ledger, and there is none in {}: start `producer aggregate` with this \
-         data folder, or leave --wait out",
+         data folder, set RIGQUEUE_SERVER to a `producer serve`, or leave --wait out",
         context.home.display()
     )))
 }
 
-async fn wait(ledger: Ledger, prepared: Prepared, limit: u64, json: bool) -> Result<(), Failure> {
+async fn wait(mut watch: Watch, prepared: Prepared, limit: u64, json: bool) -> Result<(), Failure> {
     let bar = progress_bar();
-    let mut watch = Watch::new(ledger, prepared.run.clone());
-    let ended = tokio::select! {
-        ended = watch.until_ended(|step| bar.show(step)) => ended?,
+    let summary = tokio::select! {
+        ended = watch.until_ended(limit, |step| bar.show(step)) => ended?,
         _ = tokio::signal::ctrl_c() => {
             bar.finish();
             output::say(format!("the run goes on: `producer status {} --watch`", prepared.run));
@@ -125,12 +135,11 @@ async fn wait(ledger: Ledger, prepared: Prepared, limit: u64, json: bool) -> Res
         }
     };
     bar.finish();
-    let summary = RunSummary::read(watch.ledger(), &ended, limit)?;
     let complete = summary.is_complete();
     if json {
         output::json(&prepared.enqueued(Some(summary)))?;
     } else {
-        output::text(describe(&summary, &ended))?;
+        output::text(describe(&summary))?;
     }
     if complete { Ok(()) } else { Err(run_failed(&prepared.run)) }
 }

@@ -2,13 +2,18 @@
 
 use std::time::{Duration, Instant};
 
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+use shared::exit_codes;
+
 use crate::{
+    ask::Ask,
+    context::Context,
     failure::Failure,
-    ledger::{Ledger, RunRow},
+    ledger::Ledger,
     output,
+    server::Server,
     summary::{RunSummary, short},
 };
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 /// How often the ledger is asked whether anything changed: one read of shared memory.
 const LOOK: Duration = Duration::from_millis(20);
@@ -34,59 +39,117 @@ pub(super) struct Step {
 /// Watches one run.
 #[derive(Debug)]
 pub(super) struct Watch {
-    ledger: Ledger,
+    place: Place,
     run: String,
+}
+
+/// Where the run's ledger is.
+#[derive(Debug)]
+enum Place {
+    /// In a data folder of this machine, with the version last seen.
+    Here(Ledger, Option<i64>),
+    /// Behind a server.
+    There(Server),
 }
 
 impl Watch {
     /// Watches `run` in `ledger`, whether it is there yet or not.
     pub(super) const fn new(ledger: Ledger, run: String) -> Self {
-        Self { ledger, run }
+        Self { place: Place::Here(ledger, None), run }
     }
 
-    /// The ledger that is watched.
-    pub(super) const fn ledger(&self) -> &Ledger {
-        &self.ledger
+    /// Watches `run` through a server, whether it is there yet or not.
+    pub(super) const fn through(server: Server, run: String) -> Self {
+        Self { place: Place::There(server), run }
     }
 
-    /// Waits until the run has ended, calling `each` with its progress now and then.
+    /// Watches a run that is there.
+    pub(super) fn of(context: &Context, run: &str) -> Result<Self, Failure> {
+        let run = run.to_owned();
+        match &context.server {
+            Some(server) => {
+                server.ask(&Ask::Status { run: run.clone(), limit: 0 })?;
+                Ok(Self::through(server.clone(), run))
+            }
+            None => Ok(Self::new(context.find_run(&run)?.0, run)),
+        }
+    }
+
+    /// Waits until the run has ended, calling `each` with its progress now and then. Returns how
+    /// it ended, with at most `limit` survivors.
     pub(super) async fn until_ended(
         &mut self,
+        limit: u64,
         mut each: impl FnMut(Step),
-    ) -> Result<RunRow, Failure> {
-        let mut version = None;
-        let mut drawn = Instant::now();
+    ) -> Result<RunSummary, Failure> {
+        let mut drawn: Option<Instant> = None;
         let mut unheard = Some(Instant::now());
         loop {
+            let draw = drawn.is_none_or(|drawn| drawn.elapsed() >= REDRAW);
+            if let Some(summary) = self.look(limit, draw)? {
+                unheard = None;
+                if draw || summary.is_ended() {
+                    drawn = Some(Instant::now());
+                    each(Step::of(&summary));
+                }
+                if summary.is_ended() {
+                    return Ok(summary);
+                }
+            }
             if unheard.is_some_and(|since| since.elapsed() >= UNHEARD) {
                 unheard = None;
-                if self.ledger.run(&self.run)?.is_none() {
-                    output::say(format!(
-                        "run {} has not reached the ledger yet: does `producer aggregate` work on it?",
-                        self.run
-                    ));
+                output::say(format!(
+                    "run {} has not reached the ledger yet: does `producer aggregate` work on it?",
+                    self.run
+                ));
+            }
+            let wait = if matches!(self.place, Place::Here(..)) { LOOK } else { REDRAW };
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// How the run stands, if it is known and anything is worth telling: when it has ended, and
+    /// when `draw` asks for its progress. Survivors are read at its end alone.
+    fn look(&mut self, limit: u64, draw: bool) -> Result<Option<RunSummary>, Failure> {
+        match &mut self.place {
+            Place::Here(ledger, version) => {
+                let changed = Some(ledger.data_version()?);
+                if *version == changed {
+                    return Ok(None);
+                }
+                let Some(run) = ledger.run(&self.run)? else { return Ok(None) };
+                let ended = run.state.is_ended();
+                if !ended && !draw {
+                    return Ok(None);
+                }
+                *version = changed;
+                let limit = if ended { limit } else { 0 };
+                Ok(Some(RunSummary::read(ledger, &run, limit)?))
+            }
+            Place::There(server) => {
+                let ask = |limit| -> Result<RunSummary, Failure> {
+                    let answer = server.ask(&Ask::Status { run: self.run.clone(), limit })?;
+                    Ok(serde_json::from_str(&answer)?)
+                };
+                match ask(0) {
+                    Ok(summary) if summary.is_ended() => ask(limit).map(Some),
+                    Ok(summary) => Ok(Some(summary)),
+                    Err(Failure { code: exit_codes::NOT_FOUND, .. }) => Ok(None),
+                    Err(failure) => Err(failure),
                 }
             }
-            let changed = Some(self.ledger.data_version()?);
-            if version != changed {
-                version = changed;
-                let run = self.ledger.run(&self.run)?;
-                let ended = run.as_ref().is_some_and(|run| run.state.is_ended());
-                if let Some(run) = run.filter(|_| ended || drawn.elapsed() >= REDRAW) {
-                    drawn = Instant::now();
-                    let summary = RunSummary::read(&self.ledger, &run, 0)?;
-                    each(Step {
-                        requested: run.manifest.as_ref().map_or(0, |m| m.requested.len()),
-                        tested: summary.covered + summary.in_progress,
-                        survivors: summary.survivor_count,
-                        expected: summary.expected_by_chance.unwrap_or_default(),
-                    });
-                    if ended {
-                        return Ok(run);
-                    }
-                }
-            }
-            tokio::time::sleep(LOOK).await;
+        }
+    }
+}
+
+impl Step {
+    fn of(summary: &RunSummary) -> Self {
+        let requested = summary.requested.map(|asked| asked.end - u128::from(asked.start));
+        Self {
+            requested: requested.unwrap_or_default(),
+            tested: summary.covered + summary.in_progress,
+            survivors: summary.survivor_count,
+            expected: summary.expected_by_chance.unwrap_or_default(),
         }
     }
 }

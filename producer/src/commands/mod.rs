@@ -2,21 +2,31 @@
 
 mod aggregate;
 mod config;
+mod dead;
 mod enqueue;
 mod export;
 mod families;
 mod follow;
 mod local;
+mod node;
+mod orders;
 mod publish;
 mod run;
+mod serve;
 mod status;
 mod topology;
+mod verify;
 
 pub(crate) use aggregate::{AggregateArgs, aggregate};
 pub(crate) use config::config_show;
+pub(crate) use dead::{DeadAction, dead};
 pub(crate) use enqueue::{EnqueueArgs, enqueue};
 pub(crate) use export::{ExportArgs, export};
 pub(crate) use families::families;
+pub(crate) use node::{NodeAction, node};
+pub(crate) use orders::{RunName, order_run};
 pub(crate) use run::{RunArgs, run};
+pub(crate) use serve::{ServeArgs, serve};
 pub(crate) use status::{StatusArgs, runs, status};
 pub(crate) use topology::{TopologyAction, topology};
+pub(crate) use verify::{VerifyArgs, verify};

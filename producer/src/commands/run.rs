@@ -23,9 +23,10 @@ use super::{
 use crate::{
     aggregate::now,
     context::{Context, check_run_name},
+    export::write_certificate_into,
     failure::Failure,
     fleet::Known,
-    ledger::{Ledger, RunRow},
+    ledger::Ledger,
     output,
     sieve_args::SieveArgs,
     summary::{DEFAULT_LIMIT, RunSummary},
@@ -64,17 +65,21 @@ pub(crate) async fn run(context: &Context, args: RunArgs) -> Result<(), Failure>
         (None, None) => return Err(Failure::usage("say what to search: --draws and --family")),
     };
     let folder = context.local(&name);
-    let ended = match ended_already(&folder, &name)? {
-        Some(run) => run,
+    let summary = match ended_already(&folder, &name, args.limit)? {
+        Some(summary) => summary,
         None => work(context, &args, &name, &folder).await?,
     };
     let ledger = Ledger::read(&folder)?.ok_or_else(|| Failure::no_run(&name, &folder))?;
     keep_rates(context, &ledger);
-    let summary = RunSummary::read(&ledger, &ended, args.limit)?;
+    if summary.is_complete()
+        && let Some(run) = ledger.run(&name)?
+    {
+        write_certificate_into(&ledger, &run, &folder)?;
+    }
     if args.json {
         output::json(&summary)?;
     } else {
-        output::text(describe(&summary, &ended))?;
+        output::text(describe(&summary))?;
     }
     if summary.is_complete() { Ok(()) } else { Err(run_failed(&name)) }
 }
@@ -130,12 +135,14 @@ fn begin_again(context: &Context, name: &str) -> Result<String, Failure> {
 async fn local_broker(folder: &Path) -> Result<Arc<dyn Broker>, Failure> {
     let instance = format!("run-{}", std::process::id());
     let identity = Identity { node: host_name(), instance, role: "producer" };
-    Ok(connect("embedded:", folder, identity, Patience::COMMAND).await?)
+    let settings = shared::settings::BrokerSettings::at("embedded:");
+    Ok(connect(&settings, folder, identity, Patience::COMMAND).await?)
 }
 
-fn ended_already(folder: &Path, name: &str) -> Result<Option<RunRow>, Failure> {
+fn ended_already(folder: &Path, name: &str, limit: u64) -> Result<Option<RunSummary>, Failure> {
     let Some(ledger) = Ledger::read(folder)? else { return Ok(None) };
-    Ok(ledger.run(name)?.filter(|run| run.state.is_ended()))
+    let ended = ledger.run(name)?.filter(|run| run.state.is_ended());
+    Ok(ended.map(|run| RunSummary::read(&ledger, &run, limit)).transpose()?)
 }
 
 /// Runs worker and aggregator until the run has ended.
@@ -144,7 +151,7 @@ async fn work(
     args: &RunArgs,
     name: &str,
     folder: &Path,
-) -> Result<RunRow, Failure> {
+) -> Result<RunSummary, Failure> {
     // The ledger is laid here, so that it can be watched from the start.
     drop(Ledger::write(folder)?);
     let ledger = Ledger::read(folder)?.ok_or_else(|| Failure::no_run(name, folder))?;
@@ -161,7 +168,7 @@ async fn work(
     let mut watch = Watch::new(ledger, name.to_owned());
     let bar = progress_bar();
     let ended = tokio::select! {
-        ended = watch.until_ended(|step| bar.show(step)) => ended.map(Some),
+        ended = watch.until_ended(args.limit, |step| bar.show(step)) => ended.map(Some),
         failure = worker.keep() => failure.map(|()| None),
         failure = aggregator.keep() => failure.map(|()| None),
         _ = interrupt.recv() => Ok(None),

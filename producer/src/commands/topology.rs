@@ -66,8 +66,8 @@ pub(crate) async fn topology(context: &Context, action: TopologyAction) -> Resul
         output::say("the embedded broker makes its queues on first use");
     } else {
         let found = match action {
-            TopologyAction::Apply { .. } => apply_topology(&settings.url, Patience::COMMAND).await,
-            TopologyAction::Check { .. } => check_topology(&settings.url, Patience::COMMAND).await,
+            TopologyAction::Apply { .. } => apply_topology(settings, Patience::COMMAND).await,
+            TopologyAction::Check { .. } => check_topology(settings, Patience::COMMAND).await,
         };
         report.take(found?);
     }
@@ -88,8 +88,8 @@ async fn claim(context: &Context, adopt: bool) -> Result<Ownership, Failure> {
     let settings = &context.settings.broker;
     match claim_ledger(settings, &context.home, &uuid, adopt, Patience::COMMAND).await? {
         Owner::This => {}
-        Owner::Nobody => output::say(&format!("the broker belongs to ledger {uuid} now")),
-        Owner::Other(from) => output::say(&format!(
+        Owner::Nobody => output::say(format!("the broker belongs to ledger {uuid} now")),
+        Owner::Other(from) => output::say(format!(
             "the broker belongs to ledger {uuid} now; it belonged to {}",
             from.as_deref().unwrap_or("another")
         )),

@@ -8,7 +8,7 @@ use rusqlite::{
 };
 use shared::{
     job::Job,
-    messages::{FleetState, NodeOrder},
+    messages::{FleetState, NodeOrder, RunOpened},
     spans::Spans,
 };
 
@@ -162,7 +162,7 @@ impl Ledger {
         let mut reached = coverage::covered(&self.db, run.id)?;
         let dead = dead::of_run(&self.db, run.id)?;
         reached.extend(dead.into_iter().filter_map(|job| job.span));
-        let wanted = run.manifest.iter().flat_map(runs::wanted);
+        let wanted = run.manifest.iter().flat_map(RunOpened::wanted);
         Ok(wanted.flat_map(|span| reached.holes(span)).collect())
     }
 

@@ -201,18 +201,13 @@ pub(super) fn open(db: &Connection, manifest: &RunOpened, now: f64) -> Result<Ru
     Ok(run)
 }
 
-/// What a run must cover.
-pub(super) fn wanted(manifest: &RunOpened) -> Vec<Span> {
-    if manifest.samples.is_empty() { vec![manifest.requested] } else { manifest.samples.clone() }
-}
-
 /// Ends a run if it is complete or has failed.
 pub(super) fn settle(db: &Connection, run: &mut RunRow, now: f64) -> Result<(), LedgerError> {
     let Some(manifest) = run.manifest.as_ref().filter(|_| !run.state.is_ended()) else {
         return Ok(());
     };
     let mut complete = true;
-    for span in wanted(manifest) {
+    for span in manifest.wanted() {
         complete &= coverage::covers(db, run.id, span)?;
     }
     if complete {
@@ -277,7 +272,7 @@ fn has_failed(db: &Connection, run: &RunRow, manifest: &RunOpened) -> Result<boo
     // Nothing is left but dead jobs when what they would have covered fills every hole.
     let mut reached = coverage::covered(db, run.id)?;
     reached.extend(dead::of_run(db, run.id)?.into_iter().filter_map(|job| job.span));
-    Ok(wanted(manifest).into_iter().all(|span| reached.holes(span).is_empty()))
+    Ok(manifest.wanted().into_iter().all(|span| reached.holes(span).is_empty()))
 }
 
 impl Ledger {

@@ -82,7 +82,7 @@ fn compare(db: &Connection, run: i64, outcome: i64, second: Survivor) -> Result<
     Ok(())
 }
 
-fn survivor(row: &rusqlite::Row<'_>) -> rusqlite::Result<Survivor> {
+pub(super) fn survivor(row: &rusqlite::Row<'_>) -> rusqlite::Result<Survivor> {
     let reverse: (Option<u32>, Option<u32>) = (row.get(3)?, row.get(4)?);
     Ok(Survivor {
         seed: loaded(row.get(0)?),

@@ -167,6 +167,16 @@ pub enum BrokerError {
         /// What happened.
         why: String,
     },
+    /// A certificate or key of the settings can't be used.
+    #[error("[broker] {setting} = \"{path}\" can't be used: {why}")]
+    Certificate {
+        /// `ca`, `certificate` or `key`.
+        setting: &'static str,
+        /// Its value.
+        path: String,
+        /// What is wrong and what to change.
+        why: String,
+    },
     /// It is there and says no: wrong password, no such vhost, no permission.
     #[error("the broker at {url} refuses: {why}")]
     Refused {
@@ -216,7 +226,7 @@ impl BrokerError {
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Url { .. } => crate::exit_codes::USAGE,
+            Self::Url { .. } | Self::Certificate { .. } => crate::exit_codes::USAGE,
             Self::Internal(_) => crate::exit_codes::INTERNAL,
             _ => crate::exit_codes::UNREACHABLE,
         }

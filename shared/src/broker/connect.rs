@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::{Broker, BrokerError, EmbeddedBroker, Patience, RabbitBroker};
+use crate::settings::BrokerSettings;
 
 /// Who connects: shown in the management UI and in queue names.
 #[derive(Debug, Clone)]
@@ -23,27 +24,29 @@ pub struct Identity {
 pub type Connecting<'a> =
     Pin<Box<dyn Future<Output = Result<Arc<dyn Broker>, BrokerError>> + Send + 'a>>;
 
-/// Opens a session with the broker at `url`. A bare `embedded:` means the folder `broker` in
+/// Opens a session with the broker of the settings. A bare `embedded:` means the folder `broker` in
 /// `home`.
 ///
 /// # Errors
-/// [`BrokerError::Url`] for another scheme; [`BrokerError::Refused`] at once when the broker says
+/// [`BrokerError::Url`] for another scheme; [`BrokerError::Certificate`] for certificates or keys
+/// that can't be used; [`BrokerError::Refused`] at once when the broker says
 /// no; [`BrokerError::Unreachable`] when patience ends; [`BrokerError::Folder`] for an embedded
 /// broker's folder that can't be used.
 // Boxed, so that all of a broker's machinery is compiled in this crate, once.
 #[must_use = "a future does nothing until it is awaited"]
 pub fn connect<'a>(
-    url: &'a str,
+    settings: &'a BrokerSettings,
     home: &'a Path,
     identity: Identity,
     patience: Patience,
 ) -> Connecting<'a> {
     Box::pin(async move {
+        let url = settings.url.as_str();
         if let Some(folder) = embedded_folder(url, home) {
             return Ok(Arc::new(EmbeddedBroker::open(&folder).await?) as Arc<dyn Broker>);
         }
         if url.starts_with("amqp://") || url.starts_with("amqps://") {
-            return Ok(Arc::new(RabbitBroker::connect(url, identity, patience).await?) as _);
+            return Ok(Arc::new(RabbitBroker::connect(settings, identity, patience).await?) as _);
         }
         let shown = url.split_once("://").map_or(url, |(scheme, _)| scheme);
         Err(BrokerError::Url { url: shown.to_owned(), why: "its scheme is not known".to_owned() })

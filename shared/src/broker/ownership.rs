@@ -39,7 +39,7 @@ pub fn claim_ledger<'a>(
         if let Some(folder) = embedded_folder(&settings.url, home) {
             return embedded::claim(&folder, uuid, adopt);
         }
-        let topology = Topology::connect(&settings.url, patience).await?;
+        let topology = Topology::connect(settings, patience).await?;
         let claimed = topology.claim(uuid, adopt).await;
         topology.close().await;
         claimed
@@ -62,7 +62,7 @@ pub fn owns_ledger<'a>(
         if let Some(folder) = embedded_folder(&settings.url, home) {
             return embedded::owner(&folder, uuid);
         }
-        let topology = Topology::connect(&settings.url, patience).await?;
+        let topology = Topology::connect(settings, patience).await?;
         let owner = topology.owner(uuid).await;
         topology.close().await;
         owner

@@ -36,6 +36,12 @@ pub struct BrokerSettings {
     pub url: String,
     /// The management plugin's URL; empty when there is none.
     pub management: String,
+    /// `amqps`: a PEM file of the authorities that vouch for the broker; empty for the system's.
+    pub ca: String,
+    /// `amqps`: a PEM file of this client's own certificate; empty for none.
+    pub certificate: String,
+    /// `amqps`: a PEM file of that certificate's private key; empty for none.
+    pub key: String,
     /// What the broker allows an unacknowledged delivery.
     pub consumer_timeout: Seconds,
 }
@@ -44,8 +50,14 @@ impl BrokerSettings {
     /// The broker at a URL, with nothing else that is special about it.
     #[must_use]
     pub fn at(url: impl Into<String>) -> Self {
-        let consumer_timeout = Seconds(4.0 * 3600.0);
-        Self { url: url.into(), management: String::new(), consumer_timeout }
+        Self {
+            url: url.into(),
+            management: String::new(),
+            ca: String::new(),
+            certificate: String::new(),
+            key: String::new(),
+            consumer_timeout: Seconds(4.0 * 3600.0),
+        }
     }
 }
 

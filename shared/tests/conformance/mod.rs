@@ -9,6 +9,7 @@ use std::{collections::BTreeMap, future::Future, path::Path, sync::Arc, time::Du
 
 use shared::{
     broker::{self, Broker, Delivery, Identity, Patience, Subscription},
+    settings::BrokerSettings,
     wire::Message,
 };
 
@@ -22,9 +23,14 @@ pub(crate) trait Site: Send + Sync {
 pub(crate) async fn connect(url: &str, instance: &str) -> Arc<dyn Broker> {
     let identity =
         Identity { node: "node".to_owned(), instance: instance.to_owned(), role: "worker" };
-    broker::connect(url, Path::new("/nonexistent"), identity, Patience::COMMAND)
-        .await
-        .unwrap_or_else(|error| panic!("{instance}: {error}"))
+    broker::connect(
+        &BrokerSettings::at(url),
+        Path::new("/nonexistent"),
+        identity,
+        Patience::COMMAND,
+    )
+    .await
+    .unwrap_or_else(|error| panic!("{instance}: {error}"))
 }
 
 /// Opens a session at a site.

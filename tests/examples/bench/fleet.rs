@@ -14,7 +14,7 @@ use shared::{
     broker::{Broker, Identity, Patience, connect},
     job::Job,
     parent::ENV_PARENT,
-    settings::{ENV_BROKER, ENV_CONFIG, ENV_HOME},
+    settings::{BrokerSettings, ENV_BROKER, ENV_CONFIG, ENV_HOME},
     topology, wire,
 };
 use tempfile::TempDir;
@@ -81,7 +81,8 @@ impl Fleet {
     pub(crate) async fn session(&self) -> Result<Arc<dyn Broker>, Failed> {
         let instance = format!("bench-{}", process::id());
         let identity = Identity { node: "bench".to_owned(), instance, role: "producer" };
-        Ok(connect(&self.url, self.home.path(), identity, Patience::COMMAND).await?)
+        Ok(connect(&BrokerSettings::at(&self.url), self.home.path(), identity, Patience::COMMAND)
+            .await?)
     }
 
     fn command(&self, name: &str) -> Result<Command, Failed> {

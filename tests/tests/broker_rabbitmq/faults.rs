@@ -44,11 +44,11 @@ async fn a_command_gives_up_and_a_service_waits_for_a_broker_that_starts_late() 
     let url = node.url("/");
     apply(&url).await;
     let brief = Patience::For(Duration::from_millis(500));
-    let command = RabbitBroker::connect(&url, identity("c"), brief).await.unwrap();
+    let command = RabbitBroker::connect(&at(&url), identity("c"), brief).await.unwrap();
     node.kill().unwrap();
     let error = soon("the end of patience", command.publish(QUEUE, message(1))).await.unwrap_err();
     assert!(matches!(error, BrokerError::Unreachable { .. }), "{error:?}");
-    let error = RabbitBroker::connect(&url, identity("c"), brief).await.unwrap_err();
+    let error = RabbitBroker::connect(&at(&url), identity("c"), brief).await.unwrap_err();
     assert!(matches!(error, BrokerError::Unreachable { .. }), "{error:?}");
     let waiting = {
         let url = url.clone();
@@ -81,7 +81,7 @@ async fn a_resource_alarm_holds_publishes_up_and_nothing_else() {
     broker.ack(vec![delivery.tag]).await.unwrap();
     soon("an event that is dropped", broker.broadcast(message(3))).await.unwrap();
     let brief = Patience::For(Duration::from_secs(1));
-    let command = RabbitBroker::connect(&url, identity("c"), brief).await.unwrap();
+    let command = RabbitBroker::connect(&at(&url), identity("c"), brief).await.unwrap();
     let error = soon("the end of patience", command.publish(QUEUE, message(9))).await.unwrap_err();
     assert!(error.to_string().contains("alarm"), "{error}");
     assert!(!publisher.is_finished());

@@ -6,6 +6,7 @@
 #[macro_use]
 mod conformance;
 mod faults;
+mod tls;
 
 use std::{
     collections::BTreeSet,
@@ -15,6 +16,7 @@ use std::{
 
 use shared::{
     broker::{Broker, BrokerError, Delivery, Identity, Patience, RabbitBroker, Topology},
+    settings::BrokerSettings,
     wire::Message,
 };
 use tests::rabbitmq::{Cluster, Options, PASSWORD, RabbitNode, USER, unless_absent};
@@ -32,8 +34,13 @@ async fn place() -> Option<(&'static RabbitNode, String, String)> {
     Some((node, vhost, url))
 }
 
+/// The settings of a broker that is nothing special.
+fn at(url: &str) -> BrokerSettings {
+    BrokerSettings::at(url)
+}
+
 async fn apply(url: &str) {
-    let topology = Topology::connect(url, COMMAND).await.unwrap();
+    let topology = Topology::connect(&at(url), COMMAND).await.unwrap();
     let report = topology.apply().await.unwrap();
     assert!(report.is_sound(), "{report:?}");
     topology.close().await;
@@ -59,7 +66,7 @@ fn identity(instance: &str) -> Identity {
 }
 
 async fn service(url: &str) -> Arc<RabbitBroker> {
-    Arc::new(RabbitBroker::connect(url, identity("a"), Patience::Forever).await.unwrap())
+    Arc::new(RabbitBroker::connect(&at(url), identity("a"), Patience::Forever).await.unwrap())
 }
 
 fn message(number: usize) -> Message {
@@ -175,7 +182,8 @@ async fn every_refusal_says_what_to_change_and_never_the_password() {
     for (url, refused, hint) in cases {
         // A service waits for a broker that is not there, but not for one that says no.
         let patience = if refused { Patience::Forever } else { brief };
-        let connecting = RabbitBroker::connect(&url, identity("a"), patience);
+        let settings = at(&url);
+        let connecting = RabbitBroker::connect(&settings, identity("a"), patience);
         let error = soon("the refusal", connecting).await.map(drop).unwrap_err();
         let text = format!("{error} {error:?}");
         assert_eq!(matches!(error, BrokerError::Refused { .. }), refused, "{text}");
@@ -244,7 +252,7 @@ async fn a_missing_topology_is_named_with_the_command_that_makes_it() {
 async fn the_topology_is_applied_once_and_checked_by_name() {
     let Some(node) = unless_absent(RabbitNode::shared()) else { return };
     let vhost = node.add_vhost().unwrap();
-    let topology = Topology::connect(&node.url(&vhost), COMMAND).await.unwrap();
+    let topology = Topology::connect(&at(&node.url(&vhost)), COMMAND).await.unwrap();
     let all = shared::topology::durable_queues().len() + 4;
     let report = topology.check().await.unwrap();
     assert_eq!((report.missing.len(), report.is_sound()), (all, false));
@@ -416,7 +424,7 @@ async fn a_deleted_queue_is_told_and_the_subscription_goes_on_when_it_is_back() 
 async fn every_listener_of_every_session_hears_an_event() {
     let Some((_, _, url)) = place().await else { return };
     let one = service(&url).await;
-    let two = RabbitBroker::connect(&url, identity("b"), Patience::Forever).await.unwrap();
+    let two = RabbitBroker::connect(&at(&url), identity("b"), Patience::Forever).await.unwrap();
     let mut listeners =
         [one.listen().await.unwrap(), one.listen().await.unwrap(), two.listen().await.unwrap()];
     for n in 0..100 {

@@ -17,6 +17,7 @@ use shared::{
     job::{Arch, Engine, Job, Task, Urgency},
     messages::{Bell, Heartbeat},
     outcome::Outcome,
+    settings::BrokerSettings,
     sieve::{Direction, Mode, Seeds, Sieve, Skips},
     spans::Span,
     topology::{RESULTS_SEED, seed_queue},
@@ -41,7 +42,8 @@ impl Rig {
         }
         let identity =
             Identity { node: "tests".to_owned(), instance: "tests".to_owned(), role: "producer" };
-        let broker = connect(&url(folder.path()), folder.path(), identity, Patience::COMMAND).await;
+        let settings = BrokerSettings::at(url(folder.path()));
+        let broker = connect(&settings, folder.path(), identity, Patience::COMMAND).await;
         Self { broker: broker.unwrap(), folder }
     }
 

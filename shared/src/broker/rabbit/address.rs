@@ -4,7 +4,8 @@ use std::fmt;
 
 use lapin::uri::{AMQPScheme, AMQPUri};
 
-use super::super::BrokerError;
+use super::{super::BrokerError, tls::Papers};
+use crate::settings::BrokerSettings;
 
 /// Seconds between heartbeats unless the URL says otherwise: RabbitMQ advises 5 to 20.
 const HEARTBEAT_SECONDS: u16 = 20;
@@ -19,11 +20,19 @@ pub(super) struct Address {
     pub(super) uri: AMQPUri,
     /// Without the password.
     pub(super) shown: String,
+    /// What TLS is made with, where the URL asks for it.
+    pub(super) papers: Option<Papers>,
 }
 
 impl Address {
-    /// Takes a URL apart.
-    pub(super) fn parse(url: &str) -> Result<Self, BrokerError> {
+    /// Takes the settings' URL apart.
+    pub(super) fn of(settings: &BrokerSettings) -> Result<Self, BrokerError> {
+        let mut address = Self::parse(&settings.url)?;
+        address.papers = Papers::of(settings, address.tls())?;
+        Ok(address)
+    }
+
+    fn parse(url: &str) -> Result<Self, BrokerError> {
         let fault = |why: String| BrokerError::Url { url: without_password(url), why };
         let mut uri: AMQPUri = url.parse().map_err(|why: String| {
             // A parser that quotes its input would quote the password.
@@ -38,7 +47,7 @@ impl Address {
         }
         uri.query.heartbeat.get_or_insert(HEARTBEAT_SECONDS);
         uri.query.frame_max.get_or_insert(FRAME_MAX);
-        Ok(Self { uri, shown: without_password(url) })
+        Ok(Self { uri, shown: without_password(url), papers: None })
     }
 
     /// `host:port`.
@@ -52,7 +61,7 @@ impl Address {
     }
 
     /// Whether the URL asks for TLS.
-    pub(super) fn tls(&self) -> bool {
+    fn tls(&self) -> bool {
         self.uri.scheme == AMQPScheme::AMQPS
     }
 

@@ -27,7 +27,7 @@ use super::{
     supervisor::Link,
     trouble::Trouble,
 };
-use crate::wire::Message;
+use crate::{settings::BrokerSettings, wire::Message};
 
 /// A session with RabbitMQ that survives the broker's restarts.
 #[derive(Debug)]
@@ -37,18 +37,18 @@ pub struct RabbitBroker {
 }
 
 impl RabbitBroker {
-    /// Opens a session with the broker at an `amqp://` or `amqps://` URL, whose query may say
+    /// Opens a session with the broker of the settings, whose URL's query may say
     /// `heartbeat` (seconds) and `connection_timeout` (milliseconds).
     ///
     /// # Errors
     /// [`BrokerError::Url`] for a URL that is none; [`BrokerError::Refused`] at once for a wrong
     /// user, password or vhost; [`BrokerError::Unreachable`] when patience ends.
     pub async fn connect(
-        url: &str,
+        settings: &BrokerSettings,
         identity: Identity,
         patience: Patience,
     ) -> Result<Self, BrokerError> {
-        let link = Link::connect(Address::parse(url)?, identity, patience).await?;
+        let link = Link::connect(Address::of(settings)?, identity, patience).await?;
         Ok(Self { link, listeners: Arc::default() })
     }
 }

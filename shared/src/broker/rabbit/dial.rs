@@ -8,13 +8,13 @@ use std::{
     time::Duration,
 };
 
-use lapin::{AsyncTcpStream, Connection, ConnectionProperties, ErrorKind, tcp::OwnedTLSConfig};
+use lapin::{AsyncTcpStream, Connection, ConnectionProperties, ErrorKind};
 use tokio::{
     net::lookup_host,
     time::{Instant, timeout},
 };
 
-use super::{super::BrokerError, address::Address};
+use super::{super::BrokerError, address::Address, tls};
 
 /// How long one try may take unless the URL says otherwise (`connection_timeout`, in ms).
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
@@ -54,7 +54,7 @@ pub(super) async fn dial(
     let seen = Arc::clone(&progress);
     let at = move |stage| lock(&seen).stage = stage;
     let sockets = Arc::clone(&progress);
-    let tls = address.tls();
+    let connector = address.papers.as_ref().map(tls::Papers::connector).transpose()?;
     let runtime = lapin::runtime::default_runtime()
         .map_err(|error| BrokerError::Internal(error.to_string()))?;
     let properties = ConnectionProperties::default().with_connection_name(name.into());
@@ -72,12 +72,12 @@ pub(super) async fn dial(
                 let handle = plain.get_ref().as_fd().try_clone_to_owned()?;
                 lock(&sockets).socket = Some(handle.into());
             }
-            if !tls {
+            let Some(connector) = &connector else {
                 at(Stage::Greeting);
                 return Ok(stream);
-            }
+            };
             at(Stage::Securing);
-            let stream = stream.into_tls(host, OwnedTLSConfig::default().as_ref()).await?;
+            let stream = stream.into_rustls(connector, host).await?;
             at(Stage::Greeting);
             Ok(stream)
         },
@@ -136,7 +136,7 @@ fn explain(error: &lapin::Error, stage: Stage, address: &Address) -> BrokerError
                 _ => address.unreachable(text),
             }
         }
-        ErrorKind::IOError(fault) => match stage {
+        ErrorKind::IOError(fault) => tls::explain(fault, address).unwrap_or_else(|| match stage {
             Stage::Resolving => address.unreachable(format!(
                 "the name '{}' does not resolve ({fault}); correct the host in the URL",
                 address.uri.authority.host
@@ -148,8 +148,7 @@ fn explain(error: &lapin::Error, stage: Stage, address: &Address) -> BrokerError
                 address.unreachable(format!("{endpoint} can't be connected to: {fault}"))
             }
             Stage::Securing => address.unreachable(format!(
-                "TLS with {endpoint} failed: {fault}; check the port, the host name in the \
-                 certificate, and its authority (SSL_CERT_FILE)"
+                "TLS with {endpoint} failed: {fault}; is it RabbitMQ's TLS port (5671)?"
             )),
             Stage::Greeting if hung_up(fault) => address.unreachable(format!(
                 "{endpoint} hung up before it greeted; it is no AMQP port{}, or RabbitMQ is still \
@@ -157,7 +156,7 @@ fn explain(error: &lapin::Error, stage: Stage, address: &Address) -> BrokerError
                 tls_hint(address)
             )),
             Stage::Greeting => address.unreachable(format!("{endpoint}: {fault}")),
-        },
+        }),
         ErrorKind::ParsingError(_) | ErrorKind::InvalidProtocolVersion(_) => address.unreachable(
             format!("what listens on {endpoint} does not speak AMQP 0-9-1{}", tls_hint(address)),
         ),

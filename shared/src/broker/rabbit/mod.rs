@@ -13,6 +13,7 @@ mod properties;
 mod session;
 mod subscription;
 mod supervisor;
+mod tls;
 mod topology;
 mod trouble;
 

@@ -20,6 +20,7 @@ use super::{
     supervisor::waits,
     trouble::Trouble,
 };
+use crate::settings::BrokerSettings;
 use crate::topology::{
     DEAD_EXCHANGE, DEAD_JOBS, DEAD_JOBS_MAX_LENGTH, DEAD_RESULTS, DELIVERY_LIMIT, EVENTS_EXCHANGE,
     JOBS_EXCHANGE, LEDGER_EXCHANGE, LEDGER_EXCHANGE_PREFIX, RESULTS_DEAD, RESULTS_EXCHANGE,
@@ -61,7 +62,7 @@ pub struct Topology {
     address: Arc<Address>,
 }
 
-/// Declares every exchange and queue of the broker at `url` that is not there. May be repeated at
+/// Declares every exchange and queue of a broker that is not there. May be repeated at
 /// any time.
 ///
 /// # Errors
@@ -69,23 +70,23 @@ pub struct Topology {
 /// configure.
 // Boxed for the same reason as `connect`.
 #[must_use = "a future does nothing until it is awaited"]
-pub fn apply_topology(url: &str, patience: Patience) -> Answer<'_> {
+pub fn apply_topology(settings: &BrokerSettings, patience: Patience) -> Answer<'_> {
     Box::pin(async move {
-        let topology = Topology::connect(url, patience).await?;
+        let topology = Topology::connect(settings, patience).await?;
         let report = topology.apply().await;
         topology.close().await;
         report
     })
 }
 
-/// Checks that every exchange and queue of the broker at `url` is there, and changes nothing.
+/// Checks that every exchange and queue of a broker is there, and changes nothing.
 ///
 /// # Errors
 /// As [`apply_topology`].
 #[must_use = "a future does nothing until it is awaited"]
-pub fn check_topology(url: &str, patience: Patience) -> Answer<'_> {
+pub fn check_topology(settings: &BrokerSettings, patience: Patience) -> Answer<'_> {
     Box::pin(async move {
-        let topology = Topology::connect(url, patience).await?;
+        let topology = Topology::connect(settings, patience).await?;
         let report = topology.check().await;
         topology.close().await;
         report
@@ -110,12 +111,15 @@ pub(super) enum Found {
 }
 
 impl Topology {
-    /// Connects to the broker at `url`.
+    /// Connects to the broker of the settings.
     ///
     /// # Errors
     /// As [`super::RabbitBroker::connect`].
-    pub async fn connect(url: &str, patience: Patience) -> Result<Self, BrokerError> {
-        let address = Arc::new(Address::parse(url)?);
+    pub async fn connect(
+        settings: &BrokerSettings,
+        patience: Patience,
+    ) -> Result<Self, BrokerError> {
+        let address = Arc::new(Address::of(settings)?);
         let until = match patience {
             Patience::Forever => None,
             Patience::For(most) => Some(Instant::now() + most),
