@@ -8,12 +8,13 @@ use std::{
 
 use shared::{
     broker::{self, Broker, Identity, Patience},
-    settings::{Layers, Settings, data_home, host_name},
+    settings::{Layers, Settings, data_home, has_password, host_name},
 };
 
 use crate::{
     failure::Failure,
     ledger::{Ledger, RunRow},
+    output,
 };
 
 /// The resolved surroundings of a command.
@@ -36,6 +37,12 @@ impl Context {
         let mut layers = Layers::load(config)?;
         if let Some(url) = broker {
             layers.set("broker.url", url.into(), "--broker");
+            if has_password(url) {
+                output::say(
+                    "note: a password on the command line can be read by everybody on this \
+                     machine; put the URL into RIGQUEUE_BROKER or the settings file",
+                );
+            }
         }
         let settings = layers.settings()?;
         Ok(Self { layers, settings, home: data_home()? })
