@@ -183,9 +183,17 @@ impl RabbitNode {
     pub fn add_vhost(&self) -> Result<String, NodeError> {
         static COUNT: AtomicU32 = AtomicU32::new(1);
         let name = format!("v{}", COUNT.fetch_add(1, Ordering::Relaxed));
-        self.put(&format!("vhosts/{name}"), serde_json::json!({}))?;
-        self.grant(USER, &name, ".*")?;
+        self.restore_vhost(&name)?;
         Ok(name)
+    }
+
+    /// A vhost of that name, with nothing in it, in which the administrator may do everything.
+    ///
+    /// # Errors
+    /// As [`RabbitNode::add_vhost`].
+    pub fn restore_vhost(&self, name: &str) -> Result<(), NodeError> {
+        self.put(&format!("vhosts/{name}"), serde_json::json!({}))?;
+        self.grant(USER, name, ".*")
     }
 
     /// Makes a user, or changes its password.

@@ -15,6 +15,7 @@ use std::{
     os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
+    sync::Arc,
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -22,12 +23,13 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use shared::{
-    broker::{Identity, Patience, connect},
+    broker::{Broker, Identity, Patience, connect},
     failpoint::ENV_FAILPOINT,
     settings::BrokerSettings,
     topology,
 };
 use tempfile::TempDir;
+use tokio::runtime::Runtime;
 
 use crate::{
     kept::executable,
@@ -192,7 +194,10 @@ impl Rig {
         self.until("closed connections", || match node.delete(&all) {
             // One of them ended by itself meanwhile, and the others may still be there.
             Err(NodeError::Management(ureq::Error::StatusCode(500))) => None,
-            closed => Some(closed.expect("closed connections")),
+            closed => {
+                closed.expect("closed connections");
+                Some(())
+            }
         });
     }
 
@@ -507,18 +512,27 @@ impl Rig {
         status
     }
 
-    /// Waits until nothing waits in any queue.
+    /// A session of the test's own, and what it runs on.
     ///
     /// # Panics
-    /// When the broker can't be asked, or something waits for too long.
-    pub fn until_empty(&self) {
+    /// When there is none to be had.
+    #[must_use]
+    pub fn session(&self) -> (Runtime, Arc<dyn Broker>) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.expect("a runtime");
         let identity =
             Identity { node: "tests".to_owned(), instance: "tests".to_owned(), role: "producer" };
         let (settings, home) = (BrokerSettings::at(self.url()), self.home());
         let broker = runtime.block_on(connect(&settings, &home, identity, Patience::COMMAND));
-        let broker = broker.expect("a session");
+        (runtime, broker.expect("a session"))
+    }
+
+    /// Waits until nothing waits in any queue.
+    ///
+    /// # Panics
+    /// When the broker can't be asked, or something waits for too long.
+    pub fn until_empty(&self) {
+        let (runtime, broker) = self.session();
         let mut waiting = BTreeMap::new();
         self.until("empty queues", || {
             let before = std::mem::take(&mut waiting);
