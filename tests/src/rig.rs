@@ -24,6 +24,7 @@ use serde_json::Value;
 use shared::{
     broker::{Identity, Patience, connect},
     failpoint::ENV_FAILPOINT,
+    settings::BrokerSettings,
     topology,
 };
 use tempfile::TempDir;
@@ -469,8 +470,8 @@ impl Rig {
         let runtime = runtime.expect("a runtime");
         let identity =
             Identity { node: "tests".to_owned(), instance: "tests".to_owned(), role: "producer" };
-        let (url, home) = (self.url(), self.home());
-        let broker = runtime.block_on(connect(&url, &home, identity, Patience::COMMAND));
+        let (settings, home) = (BrokerSettings::at(self.url()), self.home());
+        let broker = runtime.block_on(connect(&settings, &home, identity, Patience::COMMAND));
         let broker = broker.expect("a session");
         let mut waiting = BTreeMap::new();
         self.until("empty queues", || {
