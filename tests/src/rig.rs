@@ -183,7 +183,10 @@ impl Rig {
         self.until("closed connections", || match node.delete(&all) {
             // One of them ended by itself meanwhile, and the others may still be there.
             Err(NodeError::Management(ureq::Error::StatusCode(500))) => None,
-            closed => Some(closed.expect("closed connections")),
+            closed => {
+                closed.expect("closed connections");
+                Some(())
+            }
         });
     }
 

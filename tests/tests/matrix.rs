@@ -3,7 +3,6 @@
 //!
 //! With `--nocapture` it says how long each recovery took.
 
-#![expect(clippy::unwrap_used, reason = "these are tests")]
 #![expect(clippy::print_stdout, reason = "a recovery says how long it took")]
 
 use std::{path::Path, time::Instant};

@@ -16,9 +16,16 @@ fn under_way(rig: &Rig) -> (Part, Part) {
     let asked = LONG.arguments(rig, &["enqueue", "--run", "r"]);
     let asked: Vec<&str> =
         text(&asked).into_iter().filter(|a| !["--limit", "100000"].contains(a)).collect();
-    rig.producer(&asked).ok();
+    let jobs = rig.producer(&asked).ok().json()["jobs"].as_u64();
+    assert_eq!(jobs, Some(u64::from(LONG.pieces())));
     rig.until_under_way("r");
     services
+}
+
+/// Gives an order, which is answered so.
+#[track_caller]
+fn tell(rig: &Rig, order: &[&str], answer: &str) {
+    assert_eq!(rig.producer(order).ok().stdout.trim(), answer);
 }
 
 fn ended(rig: &Rig) -> Value {
@@ -47,14 +54,14 @@ fn a_paused_run_stands_still_and_is_resumed_exact() {
     both_brokers(|rig| {
         under_way(rig);
         for _ in 0..2 {
-            rig.producer(&["pause", "r"]).ok();
+            tell(rig, &["pause", "r"], "run r: paused");
             // Its queued jobs are acknowledged unrun, its running ones finish short.
             rig.until_empty();
             let covered = until_idle(rig);
             let status = rig.status("r").unwrap();
             assert_eq!(status["state"], "paused", "{status}");
             assert!(covered < u64::from(LONG.end), "it was over before it was paused");
-            rig.producer(&["resume", "r"]).ok();
+            tell(rig, &["resume", "r"], "run r: open");
             rig.until_status("r", "more to be covered", |status| {
                 status["covered"].as_u64() > Some(covered)
             });
@@ -70,7 +77,7 @@ fn a_paused_run_stands_still_and_is_resumed_exact() {
 fn a_cancelled_run_leaves_nothing_behind_and_others_go_on() {
     both_brokers(|rig| {
         under_way(rig);
-        rig.producer(&["cancel", "r"]).ok();
+        tell(rig, &["cancel", "r"], "run r: cancelled");
         rig.until_empty();
         until_idle(rig);
         let status = rig.status("r").unwrap();
@@ -92,12 +99,12 @@ fn a_drained_node_takes_nothing_until_it_is_told_to_work_again() {
         let (_, part) = under_way(rig);
         let node = rig.until("a node", || worker(rig))["node"].as_str().unwrap().to_owned();
         for order in ["drain", "pause"] {
-            rig.producer(&["node", order, &node]).ok();
+            tell(rig, &["node", order, &node], &format!("node {node}: told to {order}"));
             let words = if order == "drain" { "the node drains" } else { "the node is paused" };
             rig.until("the order to be heard", || rig.log(part).contains(words).then_some(()));
             let covered = until_idle(rig);
             assert!(covered < u64::from(LONG.end), "it was over before the node was told");
-            rig.producer(&["node", "resume", &node]).ok();
+            tell(rig, &["node", "resume", &node], &format!("node {node}: told to work"));
             rig.until_status("r", "more to be covered", |status| {
                 status["covered"].as_u64() > Some(covered)
             });
