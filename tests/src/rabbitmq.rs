@@ -8,7 +8,7 @@ use std::{
     fs, io,
     net::TcpStream,
     os::unix::fs::PermissionsExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc, OnceLock,
         atomic::{AtomicU32, Ordering},
@@ -253,7 +253,8 @@ impl RabbitNode {
     pub fn ctl(&self, arguments: &[&str]) -> Result<String, NodeError> {
         let ctl = format!("{SCRIPTS}/rabbitmqctl");
         let all: Vec<&str> = ["--quiet"].iter().chain(arguments).copied().collect();
-        let output = self.installed.command(&ctl, &all).envs(self.environment()).output()?;
+        let output =
+            self.installed.command(&ctl, &all).envs(self.environment.iter().cloned()).output()?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         if output.status.success() {
             return Ok(text);
@@ -263,11 +264,23 @@ impl RabbitNode {
         Err(NodeError::Command { command, output })
     }
 
-    /// What `rabbitmqctl` and scripts around it need to reach this node, for an otherwise empty
-    /// environment.
-    #[must_use]
-    pub fn environment(&self) -> Vec<(String, String)> {
-        self.environment.clone()
+    /// Writes an executable `rabbitmqctl` that reaches this node, for scripts that call it.
+    ///
+    /// # Errors
+    /// When the file can't be written.
+    pub fn write_ctl(&self, path: &Path) -> Result<(), NodeError> {
+        let (program, arguments) = self.installed.run(&format!("{SCRIPTS}/rabbitmqctl"), &[]);
+        let quoted = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
+        let mut script = "#!/bin/sh\nexec env -i".to_owned();
+        for (name, value) in &self.environment {
+            script += &format!(" {}", quoted(&format!("{name}={value}")));
+        }
+        for word in [program].iter().chain(&arguments) {
+            script += &format!(" {}", quoted(word));
+        }
+        fs::write(path, script + " \"$@\"\n")?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o700))?;
+        Ok(())
     }
 
     /// Cuts every connection to a vhost.

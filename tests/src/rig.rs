@@ -54,7 +54,16 @@ drain_timeout = "2s"
 #[derive(Debug, Clone)]
 enum Place {
     Embedded,
-    Rabbit { node: &'static RabbitNode, vhost: String, user: String },
+    Rabbit {
+        node: &'static RabbitNode,
+        vhost: String,
+        user: String,
+    },
+    /// With TLS, and a user for each role.
+    Guarded {
+        node: &'static RabbitNode,
+        vhost: String,
+    },
 }
 
 /// One rig; everything that it started ends with it.
@@ -190,6 +199,39 @@ impl Rig {
         });
     }
 
+    /// A rig whose every program connects as the user of its own role, with TLS and the
+    /// certificate `client.pem` of `certificates`, to a vhost that has those users.
+    ///
+    /// # Panics
+    /// When its settings can't be written.
+    #[must_use]
+    pub fn guarded(node: &'static RabbitNode, vhost: &str, certificates: &Path) -> Self {
+        let rig = Self::new(Place::Guarded { node, vhost: vhost.to_owned() });
+        let path = |name: &str| certificates.join(name).display().to_string();
+        let (ca, certificate, key) = (path("ca.pem"), path("client.pem"), path("client.key"));
+        let papers =
+            format!("[broker]\nca = '{ca}'\ncertificate = '{certificate}'\nkey = '{key}'\n");
+        fs::write(rig.path("settings.toml"), SETTINGS.to_owned() + &papers).expect("the settings");
+        rig
+    }
+
+    /// The password of a guarded rig's role.
+    #[must_use]
+    pub fn password(role: &str) -> String {
+        format!("{PASSWORD}-of-{role}")
+    }
+
+    /// The URL that a role connects to.
+    #[must_use]
+    pub fn url_of(&self, role: &str) -> String {
+        match &self.place {
+            Place::Guarded { node, vhost } => {
+                node.tls_url(role, &Self::password(role), "localhost", vhost)
+            }
+            _ => self.url(),
+        }
+    }
+
     fn new(place: Place) -> Self {
         let folder = tempfile::Builder::new().prefix("rigqueue-rig-").tempdir().expect("a folder");
         let mut settings = SETTINGS.to_owned();
@@ -246,6 +288,7 @@ impl Rig {
         match &self.place {
             Place::Embedded => format!("embedded:{}", self.path("broker").display()),
             Place::Rabbit { node, vhost, user } => node.url_as(user, PASSWORD, vhost),
+            Place::Guarded { .. } => self.url_of("producer"),
         }
     }
 
@@ -254,7 +297,9 @@ impl Rig {
     pub fn node(&self) -> Option<(&'static RabbitNode, &str)> {
         match &self.place {
             Place::Embedded => None,
-            Place::Rabbit { node, vhost, .. } => Some((node, vhost)),
+            Place::Rabbit { node, vhost, .. } | Place::Guarded { node, vhost } => {
+                Some((node, vhost))
+            }
         }
     }
 
@@ -354,12 +399,13 @@ impl Rig {
         {
             command.env_remove(variable);
         }
+        command.args(args);
+        let role = role(program, command.get_args().next());
         command
-            .args(args)
             .current_dir(self.folder.path())
             .env("RIGQUEUE_CONFIG", self.path("settings.toml"))
             .env("RIGQUEUE_HOME", self.home())
-            .env("RIGQUEUE_BROKER", self.url())
+            .env("RIGQUEUE_BROKER", self.url_of(role))
             .envs(self.failpoint.borrow().iter().map(|point| (ENV_FAILPOINT, point)))
             // Should the test itself be killed, its processes end with it.
             .env("RIGQUEUE_PARENT", std::process::id().to_string())
@@ -533,6 +579,16 @@ impl Rig {
             }
         }
         text
+    }
+}
+
+/// Whose part a program plays.
+fn role(program: &str, first: Option<&OsStr>) -> &'static str {
+    match (program, first.and_then(OsStr::to_str)) {
+        ("worker", _) => "worker",
+        (_, Some("aggregate")) => "aggregator",
+        (_, Some("topology")) => "admin",
+        _ => "producer",
     }
 }
 
