@@ -19,6 +19,7 @@ use shared::{
     outcome::Survivor,
     sieve::Sieve,
     spans::{Span, Spans},
+    wire::one_line,
     witness::NearMisses,
 };
 
@@ -26,7 +27,7 @@ use crate::{
     ledger::{Ledger, LedgerError, RunRow},
     sieve_args::Kind,
     summary::HalfOpen,
-    verify::{KIND_OF_RUN, one_line},
+    verify::KIND_OF_RUN,
 };
 
 /// The version that this build writes, and the newest that it reads.
@@ -231,10 +232,7 @@ impl Certificate {
     /// build.
     pub fn read(path: &Path) -> Result<Self, CertificateError> {
         let unreadable = |source| CertificateError::Unreadable { path: path.to_owned(), source };
-        let malformed = |why: String| CertificateError::Malformed {
-            path: path.to_owned(),
-            why: one_line(&why),
-        };
+        let malformed = |why| CertificateError::Malformed { path: path.to_owned(), why };
         let mut bytes = Vec::new();
         let file = File::open(path).map_err(unreadable)?;
         file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
@@ -247,8 +245,12 @@ impl Certificate {
     /// Reads a certificate from its JSON.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// What is wrong with it, in one line.
     pub fn from_json(json: &[u8]) -> Result<Self, String> {
+        Self::parsed(json).map_err(one_line)
+    }
+
+    fn parsed(json: &[u8]) -> Result<Self, String> {
         /// The one key that every version has.
         #[derive(Deserialize)]
         struct Versioned {
@@ -289,6 +291,9 @@ impl Certificate {
             return Err(format!("its request {requested} is not within what can be asked for"));
         }
         self.covered()?;
+        if self.coverage.windows(2).any(|pair| u128::from(pair[1].start) <= pair[0].end) {
+            return Err("its coverage is not ascending and joined".to_owned());
+        }
         for Hashed { blake3, .. } in [&self.survivors].into_iter().chain(candidates) {
             let digit = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
             if blake3.len() != HASH_DIGITS || !blake3.chars().all(digit) {

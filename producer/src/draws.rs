@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::rows::{self, Rows, RowsError, Wanted};
+use crate::rows::{self, Rows, RowsError, Wanted, shortened};
 
 /// The most bytes a draws file may have.
 pub const MAX_BYTES: u64 = 64 << 20;
@@ -76,11 +76,12 @@ fn no_such_session(rows: &Rows, file: &str, session: &str) -> DrawsError {
         return DrawsError::NoSessions { file: file.to_owned() };
     }
     // A file whose sessions are all different should not fill the screen.
-    let mut known = rows.session_names.iter().take(20).cloned().collect::<Vec<_>>().join(", ");
+    let names = rows.session_names.iter().take(20);
+    let mut known = names.map(|name| shortened(name)).collect::<Vec<_>>().join(", ");
     if rows.session_names.len() > 20 {
         known.push_str(", …");
     }
-    DrawsError::UnknownSession { file: file.to_owned(), session: session.to_owned(), known }
+    DrawsError::UnknownSession { file: file.to_owned(), session: shortened(session), known }
 }
 
 #[cfg(test)]

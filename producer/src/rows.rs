@@ -12,6 +12,7 @@ use std::{
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, SeqAccess, Visitor};
 use serde_json::Value;
+use shared::wire::one_line;
 
 /// What is looked for in a file.
 #[derive(Debug, Clone, Copy)]
@@ -119,7 +120,7 @@ pub enum RowsError {
         key: &'static str,
     },
     /// It starts like JSON and is none, or no array.
-    #[error("the {what}s file '{path}' is no JSON array of {what}s: {source}", path = path.display())]
+    #[error("the {what}s file '{path}' is no JSON array of {what}s: {}", one_line(source), path = path.display())]
     Json {
         /// The file.
         path: PathBuf,
@@ -371,11 +372,13 @@ fn text_integer(text: &str) -> Result<u64, String> {
     }
 }
 
-fn shortened(text: &str) -> String {
-    if text.chars().count() <= 40 {
-        return text.to_owned();
+/// At most 40 characters of a text, none of which moves a terminal's cursor.
+pub(crate) fn shortened(text: &str) -> String {
+    let plain = |c: char| if c.is_control() { ' ' } else { c };
+    if text.chars().nth(40).is_none() {
+        return text.chars().map(plain).collect();
     }
-    text.chars().take(39).chain(['…']).collect()
+    text.chars().take(39).map(plain).chain(['…']).collect()
 }
 
 fn parse_lines(text: &str, mut collector: Collector) -> Result<Rows, Problem> {

@@ -10,7 +10,7 @@ use std::io::{self, Read, Write};
 
 use serde::{Deserialize, Serialize};
 
-use crate::outcome::SieveResult;
+use crate::{outcome::SieveResult, wire::one_line};
 
 /// The longest frame, in bytes: an outcome's worth.
 pub const MAX_FRAME: usize = 1024 * 1024;
@@ -50,7 +50,7 @@ pub enum FrameError {
     #[error("the runner announced a frame of {0} bytes; the limit is {MAX_FRAME}")]
     TooLong(usize),
     /// Bytes that are no frame.
-    #[error("the runner sent a frame that can't be decoded: {0}")]
+    #[error("the runner sent a frame that can't be decoded: {}", one_line(.0))]
     Undecodable(#[from] rmp_serde::decode::Error),
     /// A frame that could not be written.
     #[error("a frame could not be encoded: {0}")]

@@ -202,6 +202,10 @@ impl Extend<Span> for Spans {
 impl FromIterator<Span> for Spans {
     fn from_iter<T: IntoIterator<Item = Span>>(spans: T) -> Self {
         let mut set = Self::default();
+        // In order each is joined to the last or put behind it, so that no list, whoever sent it,
+        // takes more than its sorting.
+        let mut spans: Vec<Span> = spans.into_iter().collect();
+        spans.sort_unstable();
         set.extend(spans);
         set
     }

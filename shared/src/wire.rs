@@ -87,7 +87,10 @@ pub enum WireError {
         expected: &'static str,
     },
     /// It has no version, or one that is no number.
-    #[error("the '{kind}' message has the schema {found:?}; it must be a number from 1")]
+    #[error(
+        "the '{kind}' message has the schema {}; it must be a number from 1",
+        one_line(format_args!("{found:?}"))
+    )]
     NoSchema {
         /// Its name.
         kind: &'static str,
@@ -105,7 +108,7 @@ pub enum WireError {
         known: u32,
     },
     /// Its body is malformed.
-    #[error("the '{kind}' message can't be decoded: {source}")]
+    #[error("the '{kind}' message can't be decoded: {}", one_line(source))]
     Malformed {
         /// Its name.
         kind: &'static str,
@@ -154,7 +157,7 @@ pub fn encode<T: Wire>(value: &T) -> Result<Message, WireError> {
 /// [`WireError`] when it is another message, newer than this build, oversized or malformed.
 pub fn decode<T: Wire>(message: &Message) -> Result<T, WireError> {
     if message.kind != T::TYPE {
-        let found = message.kind.chars().take(64).collect();
+        let found = one_line(message.kind.chars().take(64).collect::<String>());
         return Err(WireError::Type { found, expected: T::TYPE });
     }
     if message.body.len() > MAX_MESSAGE {
@@ -169,6 +172,14 @@ pub fn decode<T: Wire>(message: &Message) -> Result<T, WireError> {
         Some(_) => T::from_body(&message.body)
             .map_err(|source| WireError::Malformed { kind: T::TYPE, source }),
     }
+}
+
+/// What a decoder says, in one line of at most [`MAX_HEADER`] bytes that no terminal trips over: it
+/// may quote whatever it was given to read.
+pub fn one_line(said: impl std::fmt::Display) -> String {
+    let mut line = said.to_string().trim().replace(char::is_control, " ");
+    truncate(&mut line, MAX_HEADER);
+    line
 }
 
 /// Cuts a text to at most `most` bytes, at a character's boundary.

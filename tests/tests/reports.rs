@@ -19,6 +19,7 @@ fn every_command_has_help() {
         "status",
         "runs",
         "export",
+        "verify",
         "families",
         "topology",
         "topology apply",

@@ -81,7 +81,7 @@ fn honest_runs_agree() {
         // It was this machine's own run.
         assert_eq!(verified["elsewhere"], 0);
         if run == "forward" {
-            assert!(survivors > 100, "{survivors}");
+            assert!(survivors > 30, "{survivors}");
             assert_eq!(verified["samples"], SEEDS / 50_000);
             let few = agrees(verify(&rig, "forward --seed 7"));
             assert_eq!([&few["samples"], &few["seeds_tested"]], [1, 50_000]);
@@ -111,7 +111,8 @@ fn honest_runs_over_candidates_agree() {
     // The same by its certificate; without the candidates, or with others, it can't be checked.
     let certificate = rig.home().join("local/r/certificate.json").display().to_string();
     let listed = rig.path("r.csv").display().to_string();
-    drop(rig.producer(&["export", "r", "--format", "csv", "--output", &listed]).ok());
+    let exported = rig.producer(&["export", "r", "--format", "csv", "--output", &listed]);
+    assert_eq!(exported.code, 0, "{exported}");
     let line = format!("--certificate {certificate} --survivors {listed}");
     let verified = agrees(verify(&rig, &format!("{line} --sample 100% --candidates {file}")));
     assert_eq!([&verified["survivors_tested"], &verified["seeds_tested"]], [survivors, 60_000]);
@@ -139,7 +140,6 @@ fn verify_says_no_in_one_line() {
         ("r --sample -1%".to_owned(), 2, "-1"),
         ("r --sample NaN%".to_owned(), 2, "NaN"),
         ("r --arch steam".to_owned(), 2, "steam"),
-        ("r --arch cpu".to_owned(), 2, "ledger"),
         (String::new(), 2, "RUN"),
         (format!("r --certificate {certificate} --survivors {good}"), 2, "--certificate"),
         (format!("--certificate {certificate}"), 2, "--survivors"),
@@ -388,10 +388,9 @@ fn a_certificate_is_checked_without_the_ledger() {
     assert_eq!(certificate["survivors"]["count"], survivors.len());
 
     let csv = rig.path("r.csv");
-    drop(
-        rig.producer(&["export", "r", "--format", "csv", "--output", &csv.display().to_string()])
-            .ok(),
-    );
+    let exported =
+        rig.producer(&["export", "r", "--format", "csv", "--output", &csv.display().to_string()]);
+    assert_eq!(exported.code, 0, "{exported}");
     let json = rig.path("out/r/survivors.json");
     // Nothing of the run is left but the files.
     fs::rename(rig.home(), rig.path("gone")).unwrap();
@@ -513,7 +512,7 @@ fn the_fleet_tests_only_the_samples_again() {
     rig.spawn_worker(2);
     let draws = draws(&rig);
     let line = format!("enqueue --step 2 --wait --run r --json {LOOSE} --draws {draws}");
-    drop(rig.producer(&words(&line)).ok());
+    assert_eq!(rig.producer(&words(&line)).ok().json()["status"]["state"], "complete");
     let verified = agrees(verify(&rig, "r --arch cpu --sample 30%"));
     assert_eq!([&verified["samples"], &verified["seeds_tested"]], [2, 100_000]);
     assert_eq!(verified["near_misses_compared"], 2);

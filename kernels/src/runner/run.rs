@@ -11,7 +11,7 @@ use shared::{
     failpoint::{self, Point},
     job::{Job, Task},
     runner::{EXIT_REJECTED, Frame, FrameError, write_frame},
-    wire::{MAX_MESSAGE, Wire as _},
+    wire::{MAX_MESSAGE, Wire as _, one_line},
 };
 
 use super::{
@@ -124,7 +124,9 @@ fn read_job(input: impl Read) -> Result<Result<Job, String>, RunError> {
     }
     let job = Job::from_body(&bytes);
     Ok(match job {
-        Err(error) => Err(format!("its {} bytes can't be decoded as a job: {error}", bytes.len())),
+        Err(error) => {
+            Err(format!("its {} bytes can't be decoded as a job: {}", bytes.len(), one_line(error)))
+        }
         Ok(job) => match job.validate() {
             Err(error) => Err(error.to_string()),
             Ok(()) => Ok(job),

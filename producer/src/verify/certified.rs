@@ -17,6 +17,9 @@ use crate::{
 /// How long one block takes, in seconds: short, so that even a small share is spread widely.
 const BLOCK_SECONDS: f64 = 0.5;
 
+/// The most blocks: beyond that they are longer.
+const MOST_BLOCKS: u128 = 100_000;
+
 /// A certificate with what it certifies.
 #[derive(Debug)]
 pub struct Certified {
@@ -90,8 +93,10 @@ impl Certified {
     ) -> Blocks {
         let sieve = &self.certificate.request.sieve;
         let rate = operations_per_second / cost::operations_per_seed(sieve, Engine::Auto);
-        let piece = seeds(rate * BLOCK_SECONDS).max(1);
-        let spans = blocks(self.requested, piece, share, seeds(rate * most_seconds), random);
+        let most = seeds(rate * most_seconds);
+        let wanted = share.of(self.requested.len()).min(most);
+        let piece = seeds(rate * BLOCK_SECONDS).max(wanted.div_ceil(MOST_BLOCKS)).max(1);
+        let spans = blocks(self.requested, piece, share, most, random);
         let slow = operations_per_second / cost::operations_per_seed(sieve, Engine::Reference);
         let count: u128 = spans.iter().map(|span| span.len()).sum();
         #[expect(clippy::cast_precision_loss, reason = "a prediction")]

@@ -10,7 +10,10 @@ use serde::{
     Deserialize,
     de::{DeserializeSeed, Deserializer, Error as _, SeqAccess, Visitor},
 };
-use shared::outcome::{Best, Survivor};
+use shared::{
+    outcome::{Best, Survivor},
+    wire::one_line,
+};
 
 /// The most bytes that a file of survivors may have.
 const MAX_BYTES: u64 = 4 << 30;
@@ -80,19 +83,18 @@ pub fn read(path: &Path) -> Result<Vec<Survivor>, ListedError> {
     if length > MAX_BYTES {
         return Err(malformed(format!("it is larger than {} GiB", MAX_BYTES >> 30)));
     }
-    parse(BufReader::new(file.take(MAX_BYTES))).map_err(|why| malformed(one_line(&why)))
-}
-
-/// What a parser says, in one line whatever it quotes.
-pub(crate) fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(500).collect()
+    parse(BufReader::new(file.take(MAX_BYTES))).map_err(malformed)
 }
 
 /// Reads survivors in either form, ascending by seed.
 ///
 /// # Errors
-/// What is wrong, if they are in neither.
-pub fn parse(mut input: impl BufRead) -> Result<Vec<Survivor>, String> {
+/// What is wrong, in one line, if they are in neither.
+pub fn parse(input: impl BufRead) -> Result<Vec<Survivor>, String> {
+    parse_either(input).map_err(one_line)
+}
+
+fn parse_either(mut input: impl BufRead) -> Result<Vec<Survivor>, String> {
     let is_json = loop {
         let buffer = input.fill_buf().map_err(|error| error.to_string())?;
         match buffer.iter().position(|byte| !byte.is_ascii_whitespace()) {

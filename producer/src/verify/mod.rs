@@ -16,7 +16,6 @@ pub use certified::{Blocks, Certified};
 pub use claims::{Claims, LedgerClaims, ListedClaims};
 pub use findings::{Disagreement, Findings, Kind, Said, Verification, Who};
 pub use fleet::{FleetPlan, KIND as KIND_OF_RUN};
-pub(crate) use listed::one_line;
 pub use listed::{ListedError, parse as parse_survivors, read as read_survivors};
 pub use retest::{RetestError, Runners};
 pub use run::{Retested, RunCheck, operations_per_second};

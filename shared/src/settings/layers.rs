@@ -1,13 +1,16 @@
 //! Where each value comes from: defaults, file, environment, command line.
 
 use std::{
-    env, fs, io,
+    env,
+    fs::File,
+    io::{self, Read as _},
     path::{Path, PathBuf},
 };
 
 use toml::{Table, Value};
 
 use super::Settings;
+use crate::wire::one_line;
 
 /// Environment variable: the settings file.
 pub const ENV_CONFIG: &str = "RIGQUEUE_CONFIG";
@@ -24,6 +27,8 @@ pub const ENV_LOG: &str = "RIGQUEUE_LOG";
 pub const DEFAULT_LOG: &str = "info,lapin=off";
 
 const DEFAULTS: &str = include_str!("default.toml");
+/// The most bytes of a settings file.
+const MAX_BYTES: u64 = 1 << 20;
 
 /// Settings that can't be had.
 #[derive(Debug, thiserror::Error)]
@@ -73,7 +78,7 @@ impl Layers {
         let mut layers = Self { table, origins: Vec::new(), file: None };
         let named = env::var_os(ENV_CONFIG).filter(|path| !path.is_empty()).map(PathBuf::from);
         if let Some(path) = config.map(Path::to_owned).or(named) {
-            let text = fs::read_to_string(&path)
+            let text = read(&path)
                 .map_err(|source| SettingsError::Unreadable { path: path.clone(), source })?;
             layers.lay(parse(&path, &text)?, &path.display().to_string());
             layers.file = Some(path);
@@ -137,7 +142,7 @@ impl Layers {
 
     fn wrong(&self, error: &toml::de::Error) -> SettingsError {
         let why = error.to_string().trim().replace('\n', "; ");
-        SettingsError::Value { origin: self.source(), why }
+        SettingsError::Value { origin: self.source(), why: one_line(without_quoted(&why)) }
     }
 
     fn source(&self) -> String {
@@ -164,11 +169,35 @@ impl Layers {
     }
 }
 
+fn read(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(MAX_BYTES + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_BYTES {
+        return Err(io::Error::other(format!("it is larger than {} MiB", MAX_BYTES >> 20)));
+    }
+    Ok(text)
+}
+
 fn parse(path: &Path, text: &str) -> Result<Table, SettingsError> {
-    text.parse().map_err(|error: toml::de::Error| SettingsError::Syntax {
-        path: path.to_owned(),
-        why: error.to_string().trim().replace('\n', "; "),
+    text.parse().map_err(|error: toml::de::Error| {
+        // The place, but never the line itself: there may be a password in it.
+        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        let line = before.matches('\n').count() + 1;
+        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+        let what = one_line(error.message());
+        let why = format!("line {line}, column {column}: {what}");
+        SettingsError::Syntax { path: path.to_owned(), why }
     })
+}
+
+/// A message about a value of the wrong kind, without the value: it may be a URL with a password
+/// that stands in the wrong place.
+fn without_quoted(message: &str) -> String {
+    let quoted = message.split_once("string \"").and_then(|(before, rest)| {
+        let (_, after) = rest.rsplit_once("\", expected")?;
+        Some(format!("{before}a string, expected{after}"))
+    });
+    quoted.unwrap_or_else(|| message.to_owned())
 }
 
 fn merge(into: &mut Table, over: Table, prefix: &str, changed: &mut Vec<String>) {
@@ -234,6 +263,8 @@ pub(crate) fn without_password(url: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::settings::{Seconds, Slots};
 
@@ -274,6 +305,24 @@ mod tests {
         }
         let error = file("[worker").1.unwrap_err().to_string();
         assert!(error.contains("is not TOML") && !error.contains('\n'), "{error}");
+        let error = file("a = 1\nb = 2 3").1.unwrap_err().to_string();
+        assert!(error.contains("line 2, column 7"), "{error}");
+        let error = file(&"#".repeat((1 << 20) + 1)).1.unwrap_err().to_string();
+        assert!(error.contains("larger than 1 MiB"), "{error}");
+    }
+
+    #[test]
+    fn what_is_wrong_never_shows_a_password() {
+        for text in [
+            "[broker]\nurl = \"amqp://u:hunter2@h/v\" x",
+            "[broker]\nurl = \"amqp://u:hunter2@h/v",
+            "broker = \"amqp://u:hunter2@h/v\"",
+            "[planner]\nmin_seconds = \"amqp://u:hunter2@h/v\"",
+            "[worker]\nmax_jobs = \"hunter2\"",
+        ] {
+            let error = file(text).1.and_then(|layers| layers.settings()).unwrap_err().to_string();
+            assert!(!error.contains("hunter2") && !error.contains('\n'), "{text}: {error}");
+        }
     }
 
     #[test]
