@@ -88,8 +88,8 @@ async fn claim(context: &Context, adopt: bool) -> Result<Ownership, Failure> {
     let settings = &context.settings.broker;
     match claim_ledger(settings, &context.home, &uuid, adopt, Patience::COMMAND).await? {
         Owner::This => {}
-        Owner::Nobody => output::say(&format!("the broker belongs to ledger {uuid} now")),
-        Owner::Other(from) => output::say(&format!(
+        Owner::Nobody => output::say(format!("the broker belongs to ledger {uuid} now")),
+        Owner::Other(from) => output::say(format!(
             "the broker belongs to ledger {uuid} now; it belonged to {}",
             from.as_deref().unwrap_or("another")
         )),

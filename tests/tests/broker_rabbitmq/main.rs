@@ -6,6 +6,7 @@
 #[macro_use]
 mod conformance;
 mod faults;
+mod losses;
 mod tls;
 
 use std::{
