@@ -213,7 +213,10 @@ async fn roles(site: &Site) {
         // Asking whose it is needs no permission.
         owns_ledger(&settings, home, "x", COMMAND).await.unwrap();
     }
-    // What the worker may declare is an events queue and nothing else.
+    // The aggregator's question mends its own mark, for which it needs what it was granted.
+    let asked = [site.settings("aggregator"), site.settings("admin")];
+    let aggregator_sees = owns_ledger(&asked[0], home, "x", COMMAND).await.unwrap();
+    assert_eq!(aggregator_sees, owns_ledger(&asked[1], home, "x", COMMAND).await.unwrap());
     for session in [worker, producer, aggregator] {
         session.close().await;
     }
