@@ -31,10 +31,10 @@ use shared::{
 use worker::output::Frames;
 
 /// What must hold for some bytes; panics when it does not.
-pub type Property = fn(&[u8]);
+pub(crate) type Property = fn(&[u8]);
 
 /// Every property, by the name of its fuzz target.
-pub const TARGETS: [(&str, Property); 7] = [
+pub(crate) const TARGETS: [(&str, Property); 7] = [
     ("wire", messages),
     ("frames", frames),
     ("draws", draws),

@@ -167,6 +167,15 @@ impl RabbitNode {
         self.keeper.folder().join("log").join(format!("{}@localhost.log", self.name))
     }
 
+    /// The version that it says it has, and the one that the environment asked for, if it did.
+    ///
+    /// # Errors
+    /// When the management API says no.
+    pub fn versions(&self) -> Result<(String, Option<String>), NodeError> {
+        let says = self.get("overview")?["rabbitmq_version"].as_str().unwrap_or("").to_owned();
+        Ok((says, self.installed.asked_for()))
+    }
+
     /// The process id of the node's virtual machine.
     ///
     /// # Errors

@@ -201,6 +201,18 @@ impl Rig {
         });
     }
 
+    /// A rig with the default vhost of a node of its own, and the topology in it.
+    ///
+    /// # Panics
+    /// When the topology fails.
+    #[must_use]
+    pub fn on(node: &'static RabbitNode) -> Self {
+        let rig = Self::new(Place::Rabbit { node, vhost: "/".to_owned(), user: USER.to_owned() });
+        let applied = rig.producer(&["topology", "apply"]).ok();
+        assert!(applied.stdout.contains("were made"), "{applied}");
+        rig
+    }
+
     /// A rig whose every program connects as the user of its own role, with TLS and the
     /// certificate `client.pem` of `certificates`, to a vhost that has those users.
     ///
