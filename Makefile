@@ -6,10 +6,10 @@
 CARGO_TARGET_DIR ?= target
 DEMO_HOME = $(CURDIR)/target/demo
 
-.PHONY: help demo test bench fuzz rabbitmq fmt lint deny
+.PHONY: help demo test test-rabbitmq4 bench fuzz rabbitmq fmt lint deny
 
 help:  ## list these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
 
 demo:  ## build, then find the seed behind examples/java_random/draws.txt among all 2^32
 	cargo build --release --workspace --bins --locked
@@ -23,6 +23,14 @@ demo:  ## build, then find the seed behind examples/java_random/draws.txt among 
 test: rabbitmq  ## install what the tests need, then build and run all of them
 	cargo build --release --workspace --bins --tests --locked
 	cargo test --release --workspace --locked --no-fail-fast
+
+test-rabbitmq4:  ## the tests that need a broker, on RabbitMQ 4.0 from Debian 13 in target/rabbitmq4 (as root)
+	sh .ci/rabbitmq4 target/rabbitmq4
+	cargo build --release --workspace --bins --tests --locked
+	RIGQUEUE_TEST_RABBITMQ_ROOT="$(CURDIR)/target/rabbitmq4" \
+	    cargo test --release --package tests --locked --no-fail-fast \
+	    --test broker_rabbitmq --test security --test search --test faults --test alarms \
+	    --test matrix --test orders
 
 bench: rabbitmq  ## measure jobs a second, latency and scan rate, through RabbitMQ (docs/benchmarks.md)
 	cargo build --release --workspace --bins --example bench --locked

@@ -14,6 +14,7 @@ use shared::{
     broker::{Broker, BrokerError, Delivery, Patience, apply_topology, claim_ledger},
     failpoint::{self, Point},
     messages::{Bell, Heartbeat, RunOpened},
+    retry::Waits,
     settings::Settings,
     topology,
     wire::{self, Message, Wire as _},
@@ -43,6 +44,9 @@ const NOTE: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(100);
 /// The broker's own dead letters, handed over unacknowledged.
 const DEAD_PREFETCH: u16 = 64;
+/// The first and the longest wait before trying a broker again that refused.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// How long to wait before trying a ledger again that failed (a full disk, say).
 const LEDGER_PAUSE: Duration = Duration::from_secs(2);
 
@@ -113,16 +117,33 @@ impl Aggregator {
         ended
     }
 
-    /// Works through lost queues: they are declared again, and what was in them is found to be
-    /// lacking later.
+    /// Works through whatever a broker may do for a while: queues that are deleted are declared
+    /// again, and what was in them is found to be lacking later; a vhost or a permission that was
+    /// taken away is waited for.
     async fn work_until(&mut self, until: Option<&str>) -> Result<(), AggregateError> {
+        let mut waits = Waits::new(FIRST_PAUSE, LONGEST_PAUSE);
         loop {
-            match self.work_on_queues(until).await {
+            let began = Instant::now();
+            let trouble = match self.work_on_queues(until).await {
                 Err(AggregateError::Broker(BrokerError::NoQueue { queue, .. })) => {
-                    self.declare_again(&queue).await?;
+                    match self.declare_again(&queue).await {
+                        Ok(()) => continue,
+                        Err(error) => error,
+                    }
                 }
-                ended => return ended,
+                Err(error) => error,
+                Ok(()) => return Ok(()),
+            };
+            let AggregateError::Broker(BrokerError::Refused { .. } | BrokerError::NoQueue { .. }) =
+                &trouble
+            else {
+                return Err(trouble);
+            };
+            if began.elapsed() > LONGEST_PAUSE {
+                waits.reset();
             }
+            warn!("{trouble}; trying on");
+            tokio::time::sleep(waits.next_wait()).await;
         }
     }
 

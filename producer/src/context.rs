@@ -8,7 +8,7 @@ use std::{
 
 use shared::{
     broker::{self, Broker, Identity, Patience},
-    settings::{Layers, Settings, data_home, host_name},
+    settings::{Layers, Settings, data_home, has_password, host_name},
 };
 
 use serde::de::DeserializeOwned;
@@ -17,6 +17,7 @@ use crate::{
     ask::{self, Ask},
     failure::Failure,
     ledger::{Ledger, RunRow},
+    output,
     server::Server,
 };
 
@@ -42,6 +43,12 @@ impl Context {
         let mut layers = Layers::load(config)?;
         if let Some(url) = broker {
             layers.set("broker.url", url.into(), "--broker");
+            if has_password(url) {
+                output::say(
+                    "note: a password on the command line can be read by everybody on this \
+                     machine; put the URL into RIGQUEUE_BROKER or the settings file",
+                );
+            }
         }
         let settings = layers.settings()?;
         let server = Server::from_environment(&settings.serve.token)?;

@@ -40,6 +40,16 @@ impl Installed {
         server.is_file().then_some(Self { root })
     }
 
+    /// The version that the environment asked for, as the folder of the programs names it; `None`
+    /// when it asked for none.
+    pub(crate) fn asked_for(&self) -> Option<String> {
+        let libraries = self.root.as_ref()?.join("usr/lib/rabbitmq/lib");
+        let mut names = std::fs::read_dir(libraries).ok()?.filter_map(|entry| {
+            entry.ok()?.file_name().to_str()?.strip_prefix("rabbitmq_server-").map(str::to_owned)
+        });
+        names.next()
+    }
+
     /// The program and arguments that run a program of theirs.
     pub(crate) fn run(&self, program: &str, arguments: &[&str]) -> (String, Vec<String>) {
         let arguments = arguments.iter().map(ToString::to_string);

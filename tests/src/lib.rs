@@ -1,5 +1,6 @@
 //! Whole-system tests of RigQueue: what they run against.
 
+pub mod exact;
 mod installed;
 pub mod kept;
 pub mod planted;

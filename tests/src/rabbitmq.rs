@@ -8,7 +8,7 @@ use std::{
     fs, io,
     net::TcpStream,
     os::unix::fs::PermissionsExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc, OnceLock,
         atomic::{AtomicU32, Ordering},
@@ -167,6 +167,15 @@ impl RabbitNode {
         self.keeper.folder().join("log").join(format!("{}@localhost.log", self.name))
     }
 
+    /// The version that it says it has, and the one that the environment asked for, if it did.
+    ///
+    /// # Errors
+    /// When the management API says no.
+    pub fn versions(&self) -> Result<(String, Option<String>), NodeError> {
+        let says = self.get("overview")?["rabbitmq_version"].as_str().unwrap_or("").to_owned();
+        Ok((says, self.installed.asked_for()))
+    }
+
     /// The process id of the node's virtual machine.
     ///
     /// # Errors
@@ -183,9 +192,17 @@ impl RabbitNode {
     pub fn add_vhost(&self) -> Result<String, NodeError> {
         static COUNT: AtomicU32 = AtomicU32::new(1);
         let name = format!("v{}", COUNT.fetch_add(1, Ordering::Relaxed));
-        self.put(&format!("vhosts/{name}"), serde_json::json!({}))?;
-        self.grant(USER, &name, ".*")?;
+        self.restore_vhost(&name)?;
         Ok(name)
+    }
+
+    /// A vhost of that name, with nothing in it, in which the administrator may do everything.
+    ///
+    /// # Errors
+    /// As [`RabbitNode::add_vhost`].
+    pub fn restore_vhost(&self, name: &str) -> Result<(), NodeError> {
+        self.put(&format!("vhosts/{name}"), serde_json::json!({}))?;
+        self.grant(USER, name, ".*")
     }
 
     /// Makes a user, or changes its password.
@@ -253,7 +270,8 @@ impl RabbitNode {
     pub fn ctl(&self, arguments: &[&str]) -> Result<String, NodeError> {
         let ctl = format!("{SCRIPTS}/rabbitmqctl");
         let all: Vec<&str> = ["--quiet"].iter().chain(arguments).copied().collect();
-        let output = self.installed.command(&ctl, &all).envs(self.environment()).output()?;
+        let output =
+            self.installed.command(&ctl, &all).envs(self.environment.iter().cloned()).output()?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         if output.status.success() {
             return Ok(text);
@@ -263,11 +281,23 @@ impl RabbitNode {
         Err(NodeError::Command { command, output })
     }
 
-    /// What `rabbitmqctl` and scripts around it need to reach this node, for an otherwise empty
-    /// environment.
-    #[must_use]
-    pub fn environment(&self) -> Vec<(String, String)> {
-        self.environment.clone()
+    /// Writes an executable `rabbitmqctl` that reaches this node, for scripts that call it.
+    ///
+    /// # Errors
+    /// When the file can't be written.
+    pub fn write_ctl(&self, path: &Path) -> Result<(), NodeError> {
+        let (program, arguments) = self.installed.run(&format!("{SCRIPTS}/rabbitmqctl"), &[]);
+        let quoted = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
+        let mut script = "#!/bin/sh\nexec env -i".to_owned();
+        for (name, value) in &self.environment {
+            script += &format!(" {}", quoted(&format!("{name}={value}")));
+        }
+        for word in [program].iter().chain(&arguments) {
+            script += &format!(" {}", quoted(word));
+        }
+        fs::write(path, script + " \"$@\"\n")?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o700))?;
+        Ok(())
     }
 
     /// Cuts every connection to a vhost.

@@ -3,26 +3,37 @@
 //!
 //! It is for tests: what goes wrong here panics, and says what the processes said.
 
-#![expect(clippy::print_stdout, reason = "a skipped test says so")]
+#![expect(clippy::print_stdout, reason = "what a test waits for is said")]
 
 use std::{
     cell::{Cell, RefCell},
+    collections::BTreeMap,
     ffi::OsStr,
     fmt::Write as _,
     fs::{self, File},
+    io::Write as _,
+    os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
+    sync::Arc,
     thread::sleep,
     time::{Duration, Instant},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use shared::{
+    broker::{Broker, Identity, Patience, connect},
+    failpoint::ENV_FAILPOINT,
+    settings::BrokerSettings,
+    topology,
+};
 use tempfile::TempDir;
+use tokio::runtime::Runtime;
 
 use crate::{
     kept::executable,
-    rabbitmq::{PASSWORD, RabbitNode, USER, unless_absent},
+    rabbitmq::{NodeError, PASSWORD, RabbitNode, USER, unless_absent},
 };
 
 /// How long anything may take, on a machine that does other things as well.
@@ -45,7 +56,16 @@ drain_timeout = "2s"
 #[derive(Debug, Clone)]
 enum Place {
     Embedded,
-    Rabbit { node: &'static RabbitNode, vhost: String, user: String },
+    Rabbit {
+        node: &'static RabbitNode,
+        vhost: String,
+        user: String,
+    },
+    /// With TLS, and a user for each role.
+    Guarded {
+        node: &'static RabbitNode,
+        vhost: String,
+    },
 }
 
 /// One rig; everything that it started ends with it.
@@ -55,6 +75,8 @@ pub struct Rig {
     place: Place,
     processes: RefCell<Vec<Process>>,
     commands: Cell<usize>,
+    /// What the parts that are started now find in [`ENV_FAILPOINT`].
+    failpoint: RefCell<Option<String>>,
 }
 
 /// One of a rig's processes.
@@ -168,7 +190,60 @@ impl Rig {
         let Place::Rabbit { node, user, .. } = &self.place else {
             panic!("the embedded broker has no connections");
         };
-        node.delete(&format!("connections/username/{user}")).expect("closed connections");
+        let all = format!("connections/username/{user}");
+        self.until("closed connections", || match node.delete(&all) {
+            // One of them ended by itself meanwhile, and the others may still be there.
+            Err(NodeError::Management(ureq::Error::StatusCode(500))) => None,
+            closed => {
+                closed.expect("closed connections");
+                Some(())
+            }
+        });
+    }
+
+    /// A rig with the default vhost of a node of its own, and the topology in it.
+    ///
+    /// # Panics
+    /// When the topology fails.
+    #[must_use]
+    pub fn on(node: &'static RabbitNode) -> Self {
+        let rig = Self::new(Place::Rabbit { node, vhost: "/".to_owned(), user: USER.to_owned() });
+        let applied = rig.producer(&["topology", "apply"]).ok();
+        assert!(applied.stdout.contains("were made"), "{applied}");
+        rig
+    }
+
+    /// A rig whose every program connects as the user of its own role, with TLS and the
+    /// certificate `client.pem` of `certificates`, to a vhost that has those users.
+    ///
+    /// # Panics
+    /// When its settings can't be written.
+    #[must_use]
+    pub fn guarded(node: &'static RabbitNode, vhost: &str, certificates: &Path) -> Self {
+        let rig = Self::new(Place::Guarded { node, vhost: vhost.to_owned() });
+        let path = |name: &str| certificates.join(name).display().to_string();
+        let (ca, certificate, key) = (path("ca.pem"), path("client.pem"), path("client.key"));
+        let papers =
+            format!("[broker]\nca = '{ca}'\ncertificate = '{certificate}'\nkey = '{key}'\n");
+        fs::write(rig.path("settings.toml"), SETTINGS.to_owned() + &papers).expect("the settings");
+        rig
+    }
+
+    /// The password of a guarded rig's role.
+    #[must_use]
+    pub fn password(role: &str) -> String {
+        format!("{PASSWORD}-of-{role}")
+    }
+
+    /// The URL that a role connects to.
+    #[must_use]
+    pub fn url_of(&self, role: &str) -> String {
+        match &self.place {
+            Place::Guarded { node, vhost } => {
+                node.tls_url(role, &Self::password(role), "localhost", vhost)
+            }
+            _ => self.url(),
+        }
     }
 
     fn new(place: Place) -> Self {
@@ -179,7 +254,23 @@ impl Rig {
                 .expect("a string");
         }
         fs::write(folder.path().join("settings.toml"), settings).expect("the settings");
-        Self { folder, place, processes: RefCell::default(), commands: Cell::new(0) }
+        Self {
+            folder,
+            place,
+            processes: RefCell::default(),
+            commands: Cell::new(0),
+            failpoint: RefCell::default(),
+        }
+    }
+
+    /// Adds a section to the settings of whatever is started from now on.
+    ///
+    /// # Panics
+    /// When they can't be written.
+    pub fn add_settings(&self, section: &str) {
+        let mut file = File::options().append(true).open(self.path("settings.toml"));
+        let file = file.as_mut().expect("the settings");
+        writeln!(file, "{section}").expect("the settings");
     }
 
     /// The data folder of all its processes.
@@ -211,6 +302,7 @@ impl Rig {
         match &self.place {
             Place::Embedded => format!("embedded:{}", self.path("broker").display()),
             Place::Rabbit { node, vhost, user } => node.url_as(user, PASSWORD, vhost),
+            Place::Guarded { .. } => self.url_of("producer"),
         }
     }
 
@@ -219,7 +311,9 @@ impl Rig {
     pub fn node(&self) -> Option<(&'static RabbitNode, &str)> {
         match &self.place {
             Place::Embedded => None,
-            Place::Rabbit { node, vhost, .. } => Some((node, vhost)),
+            Place::Rabbit { node, vhost, .. } | Place::Guarded { node, vhost } => {
+                Some((node, vhost))
+            }
         }
     }
 
@@ -264,6 +358,31 @@ impl Rig {
         self.start("aggregator", "producer", &["aggregate"])
     }
 
+    /// What `start` starts finds this in [`ENV_FAILPOINT`], and so do its own children.
+    pub fn armed(&self, failpoint: &str, start: impl FnOnce(&Self) -> Part) -> Part {
+        self.failpoint.replace(Some(failpoint.to_owned()));
+        let part = start(self);
+        self.failpoint.replace(None);
+        part
+    }
+
+    /// As [`Rig::armed`], for a part that is to die of it.
+    pub fn doomed(&self, failpoint: &str, start: impl FnOnce(&Self) -> Part) -> Part {
+        let part = self.armed(failpoint, start);
+        self.processes.borrow_mut()[part.0].may_end = true;
+        part
+    }
+
+    /// Waits for the end of a doomed part.
+    ///
+    /// # Panics
+    /// When it ends in another way.
+    pub fn until_killed(&self, part: Part) {
+        let status = self.wait(part);
+        let log = self.log(part);
+        assert_eq!(status.signal(), Some(Signal::KILL.as_raw()), "it was not killed: {log}");
+    }
+
     fn start(&self, name: &str, program: &str, args: &[&str]) -> Part {
         let number = self.commands.get();
         self.commands.set(number + 1);
@@ -289,15 +408,19 @@ impl Rig {
     pub fn command(&self, program: &str, args: impl IntoIterator<Item: AsRef<OsStr>>) -> Command {
         let path = executable(program).unwrap_or_else(|error| panic!("{error}"));
         let mut command = Command::new(path);
-        for variable in ["XDG_DATA_HOME", "RIGQUEUE_SERVER", "RIGQUEUE_LOG", "RUST_BACKTRACE"] {
+        for variable in
+            ["XDG_DATA_HOME", "RIGQUEUE_SERVER", "RIGQUEUE_LOG", ENV_FAILPOINT, "RUST_BACKTRACE"]
+        {
             command.env_remove(variable);
         }
+        command.args(args);
+        let role = role(program, command.get_args().next());
         command
-            .args(args)
             .current_dir(self.folder.path())
             .env("RIGQUEUE_CONFIG", self.path("settings.toml"))
             .env("RIGQUEUE_HOME", self.home())
-            .env("RIGQUEUE_BROKER", self.url())
+            .env("RIGQUEUE_BROKER", self.url_of(role))
+            .envs(self.failpoint.borrow().iter().map(|point| (ENV_FAILPOINT, point)))
             // Should the test itself be killed, its processes end with it.
             .env("RIGQUEUE_PARENT", std::process::id().to_string())
             .stdin(Stdio::null());
@@ -401,6 +524,61 @@ impl Rig {
         status
     }
 
+    /// A session of the test's own, and what it runs on.
+    ///
+    /// # Panics
+    /// When there is none to be had.
+    #[must_use]
+    pub fn session(&self) -> (Runtime, Arc<dyn Broker>) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.expect("a runtime");
+        let identity =
+            Identity { node: "tests".to_owned(), instance: "tests".to_owned(), role: "producer" };
+        let (settings, home) = (BrokerSettings::at(self.url()), self.home());
+        let broker = runtime.block_on(connect(&settings, &home, identity, Patience::COMMAND));
+        (runtime, broker.expect("a session"))
+    }
+
+    /// Waits until nothing waits in any queue.
+    ///
+    /// # Panics
+    /// When the broker can't be asked, or something waits for too long.
+    pub fn until_empty(&self) {
+        let (runtime, broker) = self.session();
+        let mut waiting = BTreeMap::new();
+        self.until("empty queues", || {
+            let before = std::mem::take(&mut waiting);
+            for (queue, _) in topology::durable_queues() {
+                let depth = runtime.block_on(broker.depth(&queue)).expect("a depth");
+                if depth != Some(0) {
+                    waiting.insert(queue, depth);
+                }
+            }
+            if !waiting.is_empty() && waiting != before {
+                println!("still queued: {waiting:?}");
+            }
+            waiting.is_empty().then_some(())
+        });
+        runtime.block_on(broker.close());
+    }
+
+    /// Asks every service that runs to end, and waits until all have, in good order.
+    ///
+    /// # Panics
+    /// When one has ended already, or ends badly.
+    pub fn end_services(&self) {
+        self.check();
+        let all = 0..self.processes.borrow().len();
+        let running: Vec<Part> = all.map(Part).filter(|part| self.ended(*part).is_none()).collect();
+        for part in &running {
+            self.signal(*part, Signal::TERM);
+        }
+        for part in running {
+            let status = self.wait(part);
+            assert!(status.success(), "it ended with {status}: {}", self.log(part));
+        }
+    }
+
     /// Fails when a process ended unasked.
     fn check(&self) {
         let mut processes = self.processes.borrow_mut();
@@ -424,6 +602,16 @@ impl Rig {
             }
         }
         text
+    }
+}
+
+/// Whose part a program plays.
+fn role(program: &str, first: Option<&OsStr>) -> &'static str {
+    match (program, first.and_then(OsStr::to_str)) {
+        ("worker", _) => "worker",
+        (_, Some("aggregate")) => "aggregator",
+        (_, Some("topology")) => "admin",
+        _ => "producer",
     }
 }
 

@@ -2,72 +2,29 @@
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
-use std::{collections::BTreeMap, fs, sync::OnceLock};
+use std::{collections::BTreeMap, fs};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tests::{
-    planted::{Generator, assert_covered, lines, listed},
-    rig::{Part, Rig},
+    exact::{LONG, Waiting, both_brokers, text},
+    rig::Rig,
 };
 
-/// Seeds of a run that takes a few seconds with the plain engine.
-const END: u32 = 3 << 19;
-/// Everything but `--draws` and the run's name.
-const OPTIONS: &str = "--step 2 --family xorshift32 --window 8 --min-matches 2 --skip 0..=20 \
-                       --seed-end 1572864 --chunk 32768 --engine reference --limit 100000 --json";
-
-fn draws() -> Vec<u64> {
-    Generator::Xorshift32.draws(424_242, 0, 6, 8)
-}
-
-/// Every survivor there is, counted independently: what a run without faults finds.
-fn expected() -> &'static BTreeMap<u64, (u64, u64)> {
-    static EXPECTED: OnceLock<BTreeMap<u64, (u64, u64)>> = OnceLock::new();
-    EXPECTED.get_or_init(|| {
-        let survivors = Generator::Xorshift32.survivors(&draws(), END, 20, 2);
-        assert!(survivors.len() > 500 && survivors[&424_242] == (8, 6));
-        survivors
-    })
-}
-
-fn arguments(rig: &Rig, before: &[&str]) -> Vec<String> {
-    let mut all: Vec<String> = before.iter().map(ToString::to_string).collect();
-    all.extend(OPTIONS.split_whitespace().map(str::to_owned));
-    all.extend(["--draws".to_owned(), rig.file("draws.txt", &lines(&draws()))]);
-    all
-}
-
-fn text(arguments: &[String]) -> Vec<&str> {
-    arguments.iter().map(String::as_str).collect()
-}
-
 /// Starts `enqueue --wait` for the run `r`.
-fn enqueue(rig: &Rig) -> (Part, Vec<String>) {
-    let asked = arguments(rig, &["enqueue", "--wait", "--run", "r"]);
-    (rig.start_producer(&text(&asked)), asked)
+fn enqueue(rig: &Rig) -> Waiting {
+    LONG.enqueue(rig, "r")
 }
 
-/// The run's end: exact, whatever went wrong before.
+/// Waits for the waiting producer: the end is exact, whatever went wrong before.
+#[track_caller]
+fn finish(rig: &Rig, waiting: Waiting) {
+    LONG.finish(rig, waiting);
+}
+
 #[track_caller]
 fn check(status: &Value) {
-    assert_covered(status, 0, u64::from(END));
-    assert!(listed(status) == *expected(), "survivors were lost or invented");
-    // An interrupted job is the same job again, not a failed one.
-    assert_eq!(status["jobs"]["published"], status["jobs"]["done"], "{}", status["jobs"]);
-}
-
-/// Waits for the waiting producer.
-#[track_caller]
-fn finish(rig: &Rig, (part, asked): (Part, Vec<String>)) {
-    check(&rig.answer(part, &text(&asked)).ok().json()["status"]);
-}
-
-fn both_brokers(test: impl Fn(&Rig)) {
-    test(&Rig::embedded());
-    if let Some(rig) = Rig::rabbit() {
-        test(&rig);
-    }
+    LONG.check_jobs(status);
 }
 
 #[test]
@@ -152,7 +109,7 @@ fn a_drained_worker_returns_what_it_did_not_test() {
 #[test]
 fn an_interrupted_run_is_resumed() {
     let rig = Rig::embedded();
-    let asked = arguments(&rig, &["run", "--run", "r"]);
+    let asked = LONG.arguments(&rig, &["run", "--run", "r"]);
     let run = rig.start_producer(&text(&asked));
     rig.until_under_way("r");
     rig.signal(run, Signal::INT);
@@ -175,7 +132,7 @@ fn resume(rig: &Rig) {
 #[test]
 fn a_killed_run_takes_its_parts_along_and_is_resumed() {
     let rig = Rig::embedded();
-    let run = rig.start_producer(&text(&arguments(&rig, &["run", "--run", "r"])));
+    let run = rig.start_producer(&text(&LONG.arguments(&rig, &["run", "--run", "r"])));
     rig.until_under_way("r");
     let parts = children(rig.pid(run));
     assert_eq!(parts.len(), 2, "a worker and an aggregator: {parts:?}");
@@ -187,7 +144,7 @@ fn a_killed_run_takes_its_parts_along_and_is_resumed() {
 #[test]
 fn a_run_replaces_its_own_parts_that_are_killed() {
     let rig = Rig::embedded();
-    let asked = arguments(&rig, &["run", "--run", "r"]);
+    let asked = LONG.arguments(&rig, &["run", "--run", "r"]);
     let run = rig.start_producer(&text(&asked));
     for name in ["worker", "producer"] {
         let before = rig.until_under_way("r")["covered"].as_u64();
@@ -218,7 +175,10 @@ fn connections_that_an_operator_closes_come_back() {
         }
     }
     let covered = rig.status("r").unwrap()["covered"].as_u64();
-    assert!(covered < Some(u64::from(END)), "the run was over before its connections were cut");
+    assert!(
+        covered < Some(u64::from(LONG.end)),
+        "the run was over before its connections were cut"
+    );
     finish(&rig, waiting);
     assert!(rig.terminate(worker).success());
     assert!(rig.terminate(aggregator).success());
@@ -227,11 +187,11 @@ fn connections_that_an_operator_closes_come_back() {
 #[test]
 fn a_run_that_was_queued_before_anybody_listened_is_done_all_the_same() {
     both_brokers(|rig| {
-        let asked = arguments(rig, &["enqueue", "--run", "r"]);
+        let asked = LONG.arguments(rig, &["enqueue", "--run", "r"]);
         let asked: Vec<&str> =
             text(&asked).into_iter().filter(|a| !["--limit", "100000"].contains(a)).collect();
         let jobs = rig.producer(&asked).ok().json()["jobs"].as_u64();
-        assert_eq!(jobs, Some(u64::from(END) / 32_768));
+        assert_eq!(jobs, Some(u64::from(LONG.pieces())));
         // The worker first: outcomes wait for the aggregator.
         rig.spawn_worker(2);
         rig.spawn_aggregator();

@@ -341,6 +341,10 @@ impl Service {
 
     /// Does as the fleet's state says. It comes again and again: what is no news is passed over.
     fn obey(&mut self, state: FleetState) {
+        if !self.fleet.is_informed() {
+            // There is an aggregator, and it may not have heard of this worker yet.
+            self.pulse.news();
+        }
         self.fleet.hear(state);
         self.ready = true;
         for running in self.seats.all_running() {

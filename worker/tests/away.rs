@@ -1,5 +1,5 @@
 //! A broker that goes away in the middle of a look, as a patient session sees it: the answer does
-//! not come. In a process of its own, since it signals itself.
+//! not come, or late. In a process of its own, since it signals itself.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "rig/harness.rs"]
@@ -14,11 +14,13 @@ use rustix::process::{Signal, getpid, kill_process};
 use shared::{
     broker::{Broker, BrokerError, Delivery, Listener, Subscription, Tag},
     job::Arch,
-    outcome::{Device, Verdict},
-    wire::Message,
+    messages::{FleetState, NodeOrder},
+    outcome::{Device, Return, Verdict},
+    wire::{self, Message},
 };
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
 use worker::{
+    WorkerError,
     job::Bench,
     service::Service,
     signals::{Asked, Signals},
@@ -26,11 +28,15 @@ use worker::{
     spawn::Spawner,
 };
 
-/// A look that finds nothing is never answered.
+/// One test at a time: a signal is everybody's.
+static ALONE: Mutex<()> = Mutex::const_new(());
+
+/// A look that finds nothing is never answered; with an `answer`, every look waits for that.
 #[derive(Debug)]
 struct Away {
     inner: Arc<dyn Broker>,
     unanswered: Arc<Notify>,
+    answer: Option<Arc<Notify>>,
 }
 
 #[async_trait]
@@ -42,6 +48,11 @@ impl Broker for Away {
     async fn take(&self, queue: &str) -> Result<Option<Delivery>, BrokerError> {
         if queue != harness::queue() {
             return Ok(None);
+        }
+        if let Some(answer) = &self.answer {
+            self.unanswered.notify_one();
+            answer.notified().await;
+            return self.inner.take(queue).await;
         }
         if let Some(delivery) = self.inner.take(queue).await? {
             return Ok(Some(delivery));
@@ -58,8 +69,11 @@ impl Broker for Away {
         self.inner.ack(tags).await
     }
 
-    async fn broadcast(&self, _: Message) -> Result<(), BrokerError> {
-        pending().await
+    async fn broadcast(&self, event: Message) -> Result<(), BrokerError> {
+        if self.answer.is_none() {
+            pending::<()>().await;
+        }
+        self.inner.broadcast(event).await
     }
 
     async fn listen(&self) -> Result<Box<dyn Listener>, BrokerError> {
@@ -75,12 +89,15 @@ impl Broker for Away {
     }
 }
 
-#[tokio::test]
-async fn a_busy_worker_drains_while_a_look_has_no_answer() {
-    let rig = Rig::new().await;
+/// A worker with two slots, and when a look of it has no answer.
+async fn at_work(
+    rig: &Rig,
+    answer: Option<Arc<Notify>>,
+) -> (tokio::task::JoinHandle<Result<Asked, WorkerError>>, Arc<Notify>) {
     let mut signals = Signals::new().unwrap();
     let unanswered = Arc::new(Notify::new());
-    let broker = Away { inner: Arc::clone(&rig.broker), unanswered: Arc::clone(&unanswered) };
+    let inner = Arc::clone(&rig.broker);
+    let broker = Away { inner, unanswered: Arc::clone(&unanswered), answer };
     let pids = rig.folder.path().join("pids").display().to_string();
     let env: Arc<[(String, String)]> =
         Arc::new([("FAKE_RUNNER".to_owned(), "short".to_owned()), ("FAKE_PIDS".to_owned(), pids)]);
@@ -96,11 +113,19 @@ async fn a_busy_worker_drains_while_a_look_has_no_answer() {
         grace: Duration::from_secs(45),
         target_seconds: 30.0,
     };
-    rig.publish(&job("job-1", 0, 999)).await;
     let slots = vec![slot("cpu0"), slot("cpu1")];
     let service = Service::start(Arc::new(broker), Arc::new(bench), slots, true).await.unwrap();
     let running =
         tokio::spawn(async move { service.run(&mut signals, Duration::from_secs(60)).await });
+    (running, unanswered)
+}
+
+#[tokio::test]
+async fn a_busy_worker_drains_while_a_look_has_no_answer() {
+    let _alone = ALONE.lock().await;
+    let rig = Rig::new().await;
+    rig.publish(&job("job-1", 0, 999)).await;
+    let (running, unanswered) = at_work(&rig, None).await;
     rig.started(1).await;
     unanswered.notified().await;
     kill_process(getpid(), Signal::TERM).unwrap();
@@ -109,4 +134,27 @@ async fn a_busy_worker_drains_while_a_look_has_no_answer() {
     // Done short, or returned when TERM came before the runner listened for it.
     let verdict = rig.outcome().await.verdict;
     assert!(!matches!(verdict, Verdict::Failed { .. }), "{verdict:?}");
+}
+
+#[tokio::test]
+async fn a_job_that_a_late_answer_brings_to_a_paused_node_goes_back() {
+    let _alone = ALONE.lock().await;
+    let rig = Rig::new().await;
+    rig.publish(&job("job-1", 0, 999)).await;
+    let mut ears = rig.ears().await;
+    let answer = Arc::new(Notify::new());
+    let (running, unanswered) = at_work(&rig, Some(Arc::clone(&answer))).await;
+    unanswered.notified().await;
+    let nodes = [("node".to_owned(), NodeOrder::Pause)].into();
+    let state = FleetState { nodes, ..FleetState::default() };
+    rig.broker.broadcast(wire::encode(&state).unwrap()).await.unwrap();
+    ears.heartbeat(|heartbeat| heartbeat.paused).await;
+    answer.notify_one();
+    let outcome = rig.outcome().await;
+    assert!(
+        matches!(&outcome.verdict, Verdict::Returned { reason: Return::Drain, .. }),
+        "{outcome:?}"
+    );
+    assert!(outcome.echo.is_some() && rig.pids().is_empty(), "nothing was started");
+    running.abort();
 }

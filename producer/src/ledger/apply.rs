@@ -213,8 +213,11 @@ fn apply_outcome(
     if is_first {
         strikes::judge(db, run.id, id, outcome, now)?;
     }
-    // A repetition, or a job of an older epoch: intervals and survivors only.
-    if is_first && outcome.epoch >= run.epoch && !run.state.is_ended() {
+    // Of a message that could not be decoded nobody knows the epoch. A repetition, or a job of an
+    // older epoch: intervals and survivors only.
+    let is_unread = outcome.epoch == 0;
+    let is_current = outcome.epoch >= run.epoch && !run.state.is_ended();
+    if is_first && (is_unread || is_current) {
         follow_up(db, run, outcome, now)?;
     }
     Ok(())

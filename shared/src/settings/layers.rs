@@ -240,6 +240,12 @@ fn hide(key: &str, value: Value) -> Value {
     }
 }
 
+/// Whether a URL carries a password, which nobody but its owner should see.
+#[must_use]
+pub fn has_password(url: &str) -> bool {
+    without_password(url) != url
+}
+
 /// A URL with its password, if it has one, replaced by `***`.
 #[must_use]
 pub(crate) fn without_password(url: &str) -> String {
@@ -247,10 +253,10 @@ pub(crate) fn without_password(url: &str) -> String {
     let authority_end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(authority_end);
     match authority.rsplit_once('@') {
-        Some((user, host)) => {
-            let user = user.split_once(':').map_or(user, |(name, _)| name);
-            format!("{scheme}://{user}:***@{host}{path}")
-        }
+        Some((user, host)) => match user.split_once(':') {
+            Some((name, _)) => format!("{scheme}://{name}:***@{host}{path}"),
+            None => url.to_owned(),
+        },
         None => url.to_owned(),
     }
 }

@@ -10,6 +10,7 @@ mod values;
 pub use home::{HomeError, data_home, host_name};
 pub use layers::{
     DEFAULT_LOG, ENV_BROKER, ENV_CONFIG, ENV_HOME, ENV_LOG, ENV_SERVER, Layers, SettingsError,
+    has_password,
 };
 pub use values::{
     ArchProfile, BrokerSettings, PlannerSettings, ScriptsSettings, Seconds, ServeSettings,

@@ -6,6 +6,7 @@
 #[macro_use]
 mod conformance;
 mod faults;
+mod losses;
 mod tls;
 
 use std::{
@@ -98,6 +99,14 @@ async fn take(broker: &dyn Broker, queue: &str) -> Delivery {
         }
     };
     soon("a delivery", taking).await
+}
+
+#[test]
+fn the_node_is_of_the_version_that_was_asked_for() {
+    let Some(node) = unless_absent(RabbitNode::shared()) else { return };
+    let (says, asked) = node.versions().unwrap();
+    assert_eq!(asked.unwrap_or_else(|| says.clone()), says);
+    assert!(says.starts_with("3.") || says.starts_with("4."), "{says}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -24,6 +24,11 @@ pub(super) struct ConsumerChannel {
 }
 
 impl ConsumerChannel {
+    /// The channel itself.
+    pub(super) const fn raw(&self) -> &Channel {
+        &self.channel
+    }
+
     /// Notes deliveries that are to be acknowledged.
     pub(super) fn owe(&self, deliveries: &[Delivery]) {
         let tags = deliveries.iter().map(|delivery| delivery.delivery_tag);

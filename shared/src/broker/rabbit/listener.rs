@@ -6,14 +6,16 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use async_trait::async_trait;
 use lapin::{
-    options::{BasicConsumeOptions, QueueBindOptions, QueueDeclareOptions},
-    types::{AMQPValue, FieldTable},
+    Channel,
+    options::{BasicConsumeOptions, BasicQosOptions, QueueBindOptions, QueueDeclareOptions},
+    types::{AMQPValue, FieldTable, ShortString},
 };
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{
     super::{BrokerError, Listener},
@@ -31,6 +33,12 @@ use crate::{
 
 /// Events taken over from lapin at a time.
 const BATCH: usize = 64;
+/// Events that the broker sends ahead of a listener. Further ones wait in its queue, where the
+/// oldest are dropped, so that a listener nobody polls does not fill this process's memory.
+const AHEAD: u16 = 512;
+/// After so long a silence the queue is bound again: an exchange that was deleted and declared anew
+/// knows nothing of the queues that were bound to it.
+const SILENCE: Duration = Duration::from_secs(20);
 
 /// The events as they come.
 #[derive(Debug)]
@@ -38,22 +46,33 @@ pub(super) struct EventListener {
     link: Link,
     /// How many queues this broker value has declared.
     declared: Arc<AtomicU64>,
-    consuming: Option<Consuming>,
+    hearing: Option<Hearing>,
     ready: VecDeque<Message>,
+    /// Until when silence is nothing special.
+    quiet: Instant,
     waits: Waits,
+}
+
+/// A queue of one's own and its consumer.
+#[derive(Debug)]
+struct Hearing {
+    queue: ShortString,
+    consuming: Consuming,
+    session: Arc<Session>,
 }
 
 impl EventListener {
     pub(super) async fn open(link: Link, declared: Arc<AtomicU64>) -> Result<Self, BrokerError> {
         let waits = super::supervisor::waits();
-        let mut this = Self { link, declared, consuming: None, ready: VecDeque::new(), waits };
+        let (ready, quiet) = (VecDeque::new(), Instant::now() + SILENCE);
+        let mut this = Self { link, declared, hearing: None, ready, quiet, waits };
         this.resume().await?;
         Ok(this)
     }
 
-    async fn resume(&mut self) -> Result<&mut Consuming, BrokerError> {
-        let fresh = match self.consuming.take() {
-            Some(consuming) => consuming,
+    async fn resume(&mut self) -> Result<&mut Hearing, BrokerError> {
+        let fresh = match self.hearing.take() {
+            Some(hearing) => hearing,
             None => {
                 let identity = &self.link.identity;
                 let base = events_queue(&identity.node, &identity.instance);
@@ -61,7 +80,7 @@ impl EventListener {
                 self.link.attempt(|session| hear(session, next_name(&base, declared))).await?
             }
         };
-        Ok(self.consuming.insert(fresh))
+        Ok(self.hearing.insert(fresh))
     }
 }
 
@@ -74,7 +93,7 @@ fn next_name(base: &str, declared: &AtomicU64) -> String {
     }
 }
 
-async fn hear(session: Arc<Session>, queue: String) -> Result<Consuming, Trouble> {
+async fn hear(session: Arc<Session>, queue: String) -> Result<Hearing, Trouble> {
     let name = short(&queue).map_err(Trouble::Final)?;
     let channel = session.consumer_channel(&queue).await?;
     let mut arguments = FieldTable::default();
@@ -85,17 +104,28 @@ async fn hear(session: Arc<Session>, queue: String) -> Result<Consuming, Trouble
         let exclusive =
             QueueDeclareOptions { exclusive: true, auto_delete: true, ..Default::default() };
         channel.queue_declare(name.clone(), exclusive, arguments).await?;
-        let binding = QueueBindOptions::default();
-        let none = FieldTable::default();
-        channel
-            .queue_bind(name.clone(), EVENTS_EXCHANGE.into(), "".into(), binding, none.clone())
-            .await?;
-        let unacknowledged = BasicConsumeOptions { no_ack: true, ..Default::default() };
-        channel.basic_consume(name, "".into(), unacknowledged, none).await
+        bind(&channel, &name).await?;
+        channel.basic_qos(AHEAD, BasicQosOptions { global: false }).await?;
+        let options = BasicConsumeOptions::default();
+        channel.basic_consume(name.clone(), "".into(), options, FieldTable::default()).await
     };
     // The queue is our own: what can be missing is the exchange.
     let consumer = opened.await.map_err(|error| session.trouble(&error, EVENTS_EXCHANGE))?;
-    Ok(Consuming::new(session.generation, channel, consumer))
+    let consuming = Consuming::new(session.generation, channel, consumer);
+    Ok(Hearing { queue: name, consuming, session })
+}
+
+async fn bind(channel: &Channel, queue: &ShortString) -> lapin::Result<()> {
+    let (options, none) = (QueueBindOptions::default(), FieldTable::default());
+    channel.queue_bind(queue.clone(), EVENTS_EXCHANGE.into(), "".into(), options, none).await
+}
+
+impl Hearing {
+    /// Binds the queue again, should that be needed.
+    async fn rebind(&self) -> Result<(), Trouble> {
+        let bound = bind(self.consuming.channel.raw(), &self.queue).await;
+        bound.map_err(|error| self.session.trouble(&error, EVENTS_EXCHANGE))
+    }
 }
 
 #[async_trait]
@@ -105,15 +135,34 @@ impl Listener for EventListener {
             if let Some(event) = self.ready.pop_front() {
                 return Ok(event);
             }
-            let link = self.link.clone();
-            let consuming = self.resume().await?;
-            if let Some(deliveries) = consuming.next(&link, BATCH).await {
+            let (link, quiet) = (self.link.clone(), self.quiet);
+            let hearing = self.resume().await?;
+            let Ok(heard) = timeout_at(quiet, hearing.consuming.next(&link, BATCH)).await else {
+                let bound = hearing.rebind().await;
+                self.quiet = Instant::now() + SILENCE;
+                match bound {
+                    Ok(()) => {}
+                    Err(Trouble::Lost(_)) => self.hearing = None,
+                    Err(Trouble::Final(error)) => {
+                        self.hearing = None;
+                        return Err(error);
+                    }
+                }
+                continue;
+            };
+            if let Some(deliveries) = heard {
+                let channel = Arc::clone(&hearing.consuming.channel);
+                let tags: Vec<u64> = deliveries.iter().map(|event| event.delivery_tag).collect();
+                channel.owe(&deliveries);
                 self.waits.reset();
+                self.quiet = Instant::now() + SILENCE;
                 self.ready.extend(deliveries.into_iter().map(read));
+                // On a channel that was closed meanwhile there is nothing to acknowledge.
+                channel.ack(&tags).await.ok();
                 continue;
             }
-            let fruitful = consuming.fruitful;
-            self.consuming = None;
+            let fruitful = hearing.consuming.fruitful;
+            self.hearing = None;
             if !fruitful {
                 sleep(self.waits.next_wait()).await;
             }

@@ -22,6 +22,7 @@ use super::{
     super::{BrokerError, Identity, Patience},
     address::Address,
     session::Session,
+    topology::Topology,
     trouble::Trouble,
 };
 use crate::retry::Waits;
@@ -30,6 +31,9 @@ const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// How often a session is looked at although nothing was heard of it.
 const GLANCE: Duration = Duration::from_secs(5);
+
+/// After so many failures in a row people are told.
+const TELL_AFTER: u32 = 4;
 
 /// The waits between tries.
 pub(super) fn waits() -> Waits {
@@ -123,6 +127,7 @@ impl Link {
     {
         let mut waits = waits();
         let mut deadline = None;
+        let mut failures = 0;
         loop {
             let before = count.load(Ordering::Relaxed);
             let session = self.session(&mut deadline).await?;
@@ -132,11 +137,19 @@ impl Link {
                 Err(Trouble::Final(error)) => return Err(error),
                 Err(Trouble::Lost(why)) => why,
             };
-            tracing::debug!(%why, "a call is tried again");
             self.signals.look.notify_one();
             if count.load(Ordering::Relaxed) > before {
                 deadline = None;
+                failures = 0;
                 waits.reset();
+            }
+            failures += 1;
+            // The end of a session is told by its supervisor. This is for a broker that is there
+            // and does not do what it is asked.
+            if failures == TELL_AFTER {
+                tracing::warn!(%why, "the broker does not do what it is asked; trying on");
+            } else {
+                tracing::debug!(%why, "a call is tried again");
             }
             let until = self.deadline(&mut deadline);
             if until.is_some_and(|until| Instant::now() >= until) {
@@ -256,6 +269,26 @@ async fn first_session(
     }
 }
 
+/// A broker that comes back may have lost what it had.
+async fn tell_what_is_missing(session: Arc<Session>) {
+    let url = session.address.shown.as_str();
+    match Topology::on(&session).check().await {
+        Ok(report) if report.is_sound() => {}
+        Ok(report) => {
+            let conflicting = report.conflicting.into_iter().map(|(name, _)| name);
+            let names: Vec<String> = report.missing.into_iter().chain(conflicting).collect();
+            tracing::warn!(
+                url,
+                names = names.join(" "),
+                "the broker came back without these queues and exchanges, or with different ones: \
+                 the aggregator declares them again, or `producer topology apply` does"
+            );
+        }
+        // The session is gone again, or the next call meets the same refusal and tells its caller.
+        Err(error) => tracing::debug!(%error, "the topology could not be checked"),
+    }
+}
+
 struct Supervisor {
     address: Arc<Address>,
     identity: Arc<Identity>,
@@ -294,7 +327,10 @@ impl Supervisor {
             tokio::spawn(async move { session.close().await });
             let next = self.reopen(generation + 1, state).await;
             tracing::info!(url = %self.address.shown, session = next.generation, "the broker is back");
-            state.send_replace(State::Up(Arc::new(next)));
+            let next = Arc::new(next);
+            // Beside the work, which may need nothing of what is missing.
+            tokio::spawn(tell_what_is_missing(Arc::clone(&next)));
+            state.send_replace(State::Up(next));
         }
     }
 

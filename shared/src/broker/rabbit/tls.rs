@@ -103,6 +103,10 @@ fn unusable(setting: &'static str, path: &str, why: impl Into<String>) -> Broker
     BrokerError::Certificate { setting, path: path.to_owned(), why: why.into() }
 }
 
+/// Parts of the names of the alerts by which a broker refuses a client's certificate, or its lack.
+const ABOUT_US: [&str; 5] =
+    ["ertificate", "UnknownCA", "AccessDenied", "HandshakeFailure", "DecryptError"];
+
 /// Says what a failed handshake means and what to change; `None` for anything but TLS's own
 /// refusals. rustls's words are the only sign of which one it was.
 pub(super) fn explain(fault: &io::Error, address: &Address) -> Option<BrokerError> {
@@ -113,6 +117,10 @@ pub(super) fn explain(fault: &io::Error, address: &Address) -> Option<BrokerErro
     let papers = address.papers.as_ref()?;
     let own = papers.own.as_ref().map(|(certificate, _)| certificate.as_str());
     let why = if has("received fatal alert") {
+        if !ABOUT_US.iter().any(|alert| has(alert)) {
+            // A broker that is just starting, say.
+            return Some(address.unreachable(format!("{endpoint} ended TLS: {text}")));
+        }
         match own {
             None if has("ertificateRequired") || has("HandshakeFailure") || has("AccessDenied") => {
                 format!(

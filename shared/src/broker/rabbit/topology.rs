@@ -17,6 +17,7 @@ use super::{
     address::Address,
     dial::dial,
     properties::short,
+    session::Session,
     supervisor::waits,
     trouble::Trouble,
 };
@@ -58,7 +59,7 @@ impl TopologyReport {
 /// A connection that declares and checks the topology.
 #[derive(Debug)]
 pub struct Topology {
-    connection: Connection,
+    connection: Arc<Connection>,
     address: Arc<Address>,
 }
 
@@ -111,6 +112,12 @@ pub(super) enum Found {
 }
 
 impl Topology {
+    /// On the connection of a session.
+    pub(super) fn on(session: &Session) -> Self {
+        let connection = Arc::clone(&session.taking);
+        Self { connection, address: Arc::clone(&session.address) }
+    }
+
     /// Connects to the broker of the settings.
     ///
     /// # Errors
@@ -127,7 +134,7 @@ impl Topology {
         let mut waits = waits();
         loop {
             match dial(&address, "rigqueue topology", until).await {
-                Ok(connection) => return Ok(Self { connection, address }),
+                Ok(connection) => return Ok(Self { connection: Arc::new(connection), address }),
                 Err(error @ BrokerError::Unreachable { .. }) => {
                     let wait = waits.next_wait();
                     if until.is_some_and(|until| Instant::now() + wait >= until) {
