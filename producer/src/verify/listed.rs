@@ -231,7 +231,7 @@ mod tests {
             ("[{\"seed\": 1, \"matches\": 1}]", "skip"),
             ("[{\"seed\": 1, \"matches\": 1, \"skip\": 5000000000}]", "5000000000"),
             ("[{\"seed\": \"a\nb\"}]", "control"),
-            ("[[1]] x", "seed"),
+            ("[[1]] x", "length 1"),
             ("[] x", "trailing"),
             ("seed,matches\n1,2", "'skip'"),
             ("seed,matches,skip\n1,2,x", "line 2: 'x'"),

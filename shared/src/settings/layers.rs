@@ -306,7 +306,7 @@ mod tests {
         let error = file("[worker").1.unwrap_err().to_string();
         assert!(error.contains("is not TOML") && !error.contains('\n'), "{error}");
         let error = file("a = 1\nb = 2 3").1.unwrap_err().to_string();
-        assert!(error.contains("line 2, column 7"), "{error}");
+        assert!(error.contains("line 2, column 5"), "{error}");
         let error = file(&"#".repeat((1 << 20) + 1)).1.unwrap_err().to_string();
         assert!(error.contains("larger than 1 MiB"), "{error}");
     }
