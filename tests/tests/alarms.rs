@@ -1,8 +1,6 @@
 //! A broker that is there and does not do what it should: what the programs say, and that they go
 //! on by themselves.
 
-#![expect(clippy::unwrap_used, reason = "these are tests")]
-
 use shared::broker::{Patience, apply_topology};
 use tests::{
     planted::lines,
