@@ -6,6 +6,7 @@
 use std::{fs, path::Path};
 
 use rusqlite::{Connection, params};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use tests::{
     planted::{Generator, lines},
@@ -131,6 +132,7 @@ fn verify_says_no_in_one_line() {
     let nonsense = rig.file("nonsense.json", "{\"version\": 1, \"run\": \"a\\nb\"}");
     let newer = rig.file("newer.json", "{\"version\": 9}");
     let good = rig.file("good.csv", "seed,matches,skip\n");
+    let five = rig.file("five.txt", "5\n");
     let bad = rig.file("bad.csv", "seed,matches,skip\n5,x,1\n");
     for (line, code, part) in [
         ("nobody".to_owned(), 5, "no run is called 'nobody'"),
@@ -150,9 +152,9 @@ fn verify_says_no_in_one_line() {
         (format!("--certificate {certificate} --survivors {bad}"), 2, "line 2: 'x'"),
         (format!("--certificate {certificate} --survivors {certificate}"), 2, "seed"),
         (
-            format!("--certificate {certificate} --survivors {good} --candidates {good}"),
+            format!("--certificate {certificate} --survivors {good} --candidates {five}"),
             2,
-            "candidates",
+            "leave --candidates out",
         ),
     ] {
         let answer = verify(&rig, &line);
@@ -452,6 +454,44 @@ fn a_certificate_is_checked_without_the_ledger() {
         c["coverage"][0]["end"] = json!(400_000);
     });
     assert!(kinds(&more).iter().all(|kind| kind == "missing_survivor"));
+}
+
+/// The processes that have this parent, by `/proc/PID/stat`.
+fn children(parent: i32) -> Vec<i32> {
+    let entries = fs::read_dir("/proc").unwrap().filter_map(Result::ok);
+    let stats = entries.filter_map(|entry| fs::read_to_string(entry.path().join("stat")).ok());
+    let pairs = stats.filter_map(|stat| {
+        let id = stat.split(' ').next()?.parse().ok()?;
+        let mut after_name = stat.rsplit(") ").next()?.split(' ');
+        let ppid: i32 = after_name.nth(1)?.parse().ok()?;
+        Some((id, ppid))
+    });
+    pairs.filter(|(_, ppid)| *ppid == parent).map(|(id, _)| id).collect()
+}
+
+#[test]
+fn an_interrupted_verification_leaves_no_process_behind() {
+    let rig = Rig::embedded();
+    search(&rig, "r", LOOSE);
+    // A request that would take minutes.
+    let mut certificate = read(&rig.home().join("local/r/certificate.json"));
+    certificate["request"]["requested"]["end"] = json!(1u64 << 32);
+    certificate["coverage"][0]["end"] = json!(1u64 << 32);
+    let certificate = rig.file("large.json", &certificate.to_string());
+    let survivors = rig.file("survivors.csv", "seed,matches,skip\n");
+    let line =
+        format!("verify --certificate {certificate} --survivors {survivors} --sample 100% --json");
+    for signal in [Signal::INT, Signal::TERM, Signal::KILL] {
+        let part = rig.start_producer(&words(&line));
+        let pid = rig.pid(part).as_raw_nonzero().get();
+        let runners = rig.until("runners", || Some(children(pid)).filter(|ids| !ids.is_empty()));
+        rig.signal(part, signal);
+        let answer = rig.answer(part, &words(&line));
+        assert_eq!(answer.code, if signal == Signal::INT { 130 } else { -1 }, "{answer}");
+        // A zombie is still listed; whoever inherits it reaps it.
+        let alive = |id: &i32| Path::new(&format!("/proc/{id}/exe")).canonicalize().is_ok();
+        rig.until("the runners' end", || (!runners.iter().any(alive)).then_some(()));
+    }
 }
 
 /// A run on separate processes, verified by the fleet's own processors.
