@@ -277,7 +277,8 @@ impl Aggregator {
     }
 
     fn next_post(&self) -> Result<Instant, LedgerError> {
-        let wait = self.ledger.next_due()?.map_or(NOTE.as_secs_f64(), |due| due - now());
+        let now = now();
+        let wait = self.ledger.next_due(now)?.map_or(NOTE.as_secs_f64(), |due| due - now);
         Ok(Instant::now() + Duration::from_secs_f64(wait.clamp(0.0, NOTE.as_secs_f64())))
     }
 

@@ -83,7 +83,7 @@ impl Server {
     /// # Errors
     /// As [`Self::ask`].
     pub fn survivors(&self, run: &str, format: &str) -> Result<impl Read + use<>, Failure> {
-        let url = format!("{}/v1/runs/{run}/survivors?format={format}", self.url);
+        let url = format!("{}/v1/runs/{run}/survivors/{format}", self.url);
         let sent = self.known(self.agent.get(url)).call();
         let sent = sent.map_err(|error| self.unreachable(&error))?;
         Ok(self.accepted(sent)?.into_body().into_reader())

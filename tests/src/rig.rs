@@ -76,7 +76,8 @@ pub struct Rig {
     processes: RefCell<Vec<Process>>,
     commands: Cell<usize>,
     /// What the parts that are started now find in [`ENV_FAILPOINT`].
-    failpoint: RefCell<Option<String>>,
+    /// What the next programs find in their environment beside the usual.
+    extra: RefCell<Vec<(String, String)>>,
 }
 
 /// One of a rig's processes.
@@ -259,7 +260,7 @@ impl Rig {
             place,
             processes: RefCell::default(),
             commands: Cell::new(0),
-            failpoint: RefCell::default(),
+            extra: RefCell::default(),
         }
     }
 
@@ -360,9 +361,15 @@ impl Rig {
 
     /// What `start` starts finds this in [`ENV_FAILPOINT`], and so do its own children.
     pub fn armed(&self, failpoint: &str, start: impl FnOnce(&Self) -> Part) -> Part {
-        self.failpoint.replace(Some(failpoint.to_owned()));
+        self.with_env(&[(ENV_FAILPOINT, failpoint)], start)
+    }
+
+    /// What `start` starts finds these in its environment, and so do its own children.
+    pub fn with_env(&self, extra: &[(&str, &str)], start: impl FnOnce(&Self) -> Part) -> Part {
+        let owned = extra.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        self.extra.replace(owned.collect());
         let part = start(self);
-        self.failpoint.replace(None);
+        self.extra.replace(Vec::new());
         part
     }
 
@@ -420,7 +427,7 @@ impl Rig {
             .env("RIGQUEUE_CONFIG", self.path("settings.toml"))
             .env("RIGQUEUE_HOME", self.home())
             .env("RIGQUEUE_BROKER", self.url_of(role))
-            .envs(self.failpoint.borrow().iter().map(|point| (ENV_FAILPOINT, point)))
+            .envs(self.extra.borrow().iter().map(|(name, value)| (name, value)))
             // Should the test itself be killed, its processes end with it.
             .env("RIGQUEUE_PARENT", std::process::id().to_string())
             .stdin(Stdio::null());

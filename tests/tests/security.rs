@@ -23,6 +23,7 @@ use shared::{
     wire::Message,
 };
 use tests::{
+    kept::Keeper,
     planted::{Generator, assert_whole, lines, listed},
     rabbitmq::{Options, PASSWORD, RabbitNode, unless_absent},
     rig::{Answer, Rig},
@@ -52,6 +53,7 @@ fn script(name: &str, arguments: &[&str], environment: &[(String, String)]) -> S
 struct Site {
     node: &'static RabbitNode,
     certificates: PathBuf,
+    _keeper: Keeper,
 }
 
 impl Site {
@@ -67,7 +69,9 @@ impl Site {
             println!("skipped: openssl is not installed");
             return None;
         }
-        let folder = tempfile::tempdir().unwrap().keep();
+        // Removed at this process's end, however it ends: there are keys in it.
+        let keeper = Keeper::start("rigqueue-site-").unwrap();
+        let folder = keeper.folder();
         let certificates = folder.join("tls");
         let at = certificates.display().to_string();
         script("certificates", &[&at, "server", "localhost", "127.0.0.1"], &[]);
@@ -93,7 +97,7 @@ impl Site {
         assert_eq!(script("setup", &[], &environment), "");
         // The tests' own administrator looks into the vhost as well.
         node.grant(tests::rabbitmq::USER, VHOST, ".*").unwrap();
-        Some(Self { node, certificates })
+        Some(Self { node, certificates, _keeper: keeper })
     }
 
     fn settings(&self, role: &str) -> BrokerSettings {

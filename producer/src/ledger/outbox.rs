@@ -12,6 +12,10 @@ use shared::{
 
 use super::open::{Ledger, LedgerError};
 
+/// Nothing waits longer than this, in seconds: a row that is due later was written before the
+/// clock was set back.
+const LONGEST_WAIT: f64 = 120.0;
+
 /// A row of the outbox whose time has come.
 #[derive(Debug, Clone)]
 pub struct Due {
@@ -67,10 +71,10 @@ impl Ledger {
     pub fn due(&self, now: f64, most: u32) -> Result<Vec<Due>, LedgerError> {
         self.db
             .prepare_cached(
-                "SELECT id, queue, kind, headers, job FROM outbox WHERE due_at <= ?1
-                 ORDER BY due_at, id LIMIT ?2",
+                "SELECT id, queue, kind, headers, job FROM outbox WHERE due_at <= ?1 OR due_at > ?2
+                 ORDER BY due_at, id LIMIT ?3",
             )?
-            .query_and_then(params![now, most], |row| {
+            .query_and_then(params![now, now + LONGEST_WAIT, most], |row| {
                 let message = message(row.get(2)?, row.get(3)?, row.get(4)?).map_err(|error| {
                     LedgerError::Corrupt(format!("a message in the outbox: {error}"))
                 })?;
@@ -83,11 +87,12 @@ impl Ledger {
     ///
     /// # Errors
     /// [`LedgerError`] when the ledger can't be read.
-    pub fn next_due(&self) -> Result<Option<f64>, LedgerError> {
-        Ok(self
+    pub fn next_due(&self, now: f64) -> Result<Option<f64>, LedgerError> {
+        let (first, last): (Option<f64>, Option<f64>) = self
             .db
-            .prepare_cached("SELECT min(due_at) FROM outbox")?
-            .query_row([], |row| row.get(0))?)
+            .prepare_cached("SELECT min(due_at), max(due_at) FROM outbox")?
+            .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(first.map(|first| if last > Some(now + LONGEST_WAIT) { now } else { first }))
     }
 
     /// The names of the runs that have something in the outbox.

@@ -3,7 +3,7 @@
 use std::{fs, path::Path, sync::LazyLock};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
-use tempfile::TempDir;
+use tests::kept::Keeper;
 
 use super::*;
 
@@ -35,29 +35,31 @@ impl Authority {
 
 /// The certificates of these tests and the node that has one of them.
 struct Site {
-    folder: TempDir,
+    /// Whose folder is removed at this process's end, however it ends: there are keys in it.
+    keeper: Keeper,
     node: RabbitNode,
 }
 
 impl Site {
     /// A node whose certificate is for `localhost`.
     fn start(expired: bool) -> Option<Self> {
-        let folder = tempfile::tempdir().unwrap();
+        let keeper = Keeper::start("rigqueue-tls-").unwrap();
+        let folder = keeper.folder();
         let ours = Authority::new("The rigs' own");
-        fs::write(folder.path().join("ca.pem"), ours.0.pem()).unwrap();
-        ours.issue(folder.path(), "server", "localhost", expired);
-        ours.issue(folder.path(), "client", "rig1", false);
-        ours.issue(folder.path(), "late", "rig2", true);
+        fs::write(folder.join("ca.pem"), ours.0.pem()).unwrap();
+        ours.issue(folder, "server", "localhost", expired);
+        ours.issue(folder, "client", "rig1", false);
+        ours.issue(folder, "late", "rig2", true);
         let theirs = Authority::new("Somebody else's");
-        fs::write(folder.path().join("other-ca.pem"), theirs.0.pem()).unwrap();
-        theirs.issue(folder.path(), "stranger", "rig3", false);
-        let options = Options { tls: Some(folder.path().to_owned()), ..Options::default() };
+        fs::write(folder.join("other-ca.pem"), theirs.0.pem()).unwrap();
+        theirs.issue(folder, "stranger", "rig3", false);
+        let options = Options { tls: Some(folder.to_owned()), ..Options::default() };
         let node = unless_absent(RabbitNode::start(&options))?;
-        Some(Self { folder, node })
+        Some(Self { keeper, node })
     }
 
     fn settings(&self, host: &str, ca: &str, own: &str) -> BrokerSettings {
-        let path = |name: &str| self.folder.path().join(name).display().to_string();
+        let path = |name: &str| self.keeper.folder().join(name).display().to_string();
         let mut settings = BrokerSettings::at(self.node.tls_url(USER, PASSWORD, host, "%2f"));
         if !ca.is_empty() {
             settings.ca = path(ca);

@@ -14,7 +14,7 @@ CREATE INDEX outbox_by_run ON outbox (run);
 
 -- Results that could not be read or make no sense. Copies go to dead.results.
 CREATE TABLE dead_results (
-    id INTEGER PRIMARY KEY,
+    id INTEGER PRIMARY KEY AUTOINCREMENT, -- people name them by it
     kind TEXT NOT NULL, headers TEXT NOT NULL, body BLOB NOT NULL,
     why TEXT NOT NULL, at REAL NOT NULL,
     UNIQUE (kind, body)

@@ -145,3 +145,15 @@ fn nodes_do_what_they_are_told_until_they_are_told_otherwise() {
     let nodes = books.ledger.fleet_state(4.0).unwrap().nodes;
     assert_eq!(nodes.into_iter().collect::<Vec<_>>(), [("b".to_owned(), NodeOrder::Drain)]);
 }
+
+#[test]
+fn a_retry_does_not_wait_for_a_clock_that_was_set_back() {
+    let (mut books, a, _) = two_jobs();
+    books.ledger.apply(&[failed(&a, Failure::ExitCode(1))], 10_000.0).unwrap();
+    let ledger = &books.ledger;
+    assert!(ledger.next_due(10_000.0).unwrap() > Some(10_000.4), "it waits about a second");
+    assert!(ledger.due(10_000.0, 10).unwrap().is_empty());
+    assert_eq!(ledger.due(10_001.6, 10).unwrap().len(), 1);
+    assert_eq!(ledger.next_due(5_000.0).unwrap(), Some(5_000.0));
+    assert_eq!(ledger.due(5_000.0, 10).unwrap().len(), 1);
+}
