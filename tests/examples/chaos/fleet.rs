@@ -221,7 +221,7 @@ impl<'a> Fleet<'a> {
                 }
             }
             Fault::DiskAlarm => self.operate(chance.millis(2000, 5000), |node, pause| {
-                node.ctl(&["set_disk_free_limit", "900TB"]).expect("an alarm");
+                node.ctl(&["set_disk_free_limit", "900000000000000"]).expect("an alarm");
                 thread::sleep(pause);
                 node.ctl(&["set_disk_free_limit", "50MB"]).expect("the alarm's end");
             }),
