@@ -149,9 +149,21 @@ impl Aggregator {
 
     async fn declare_again(&self, queue: &str) -> Result<(), AggregateError> {
         warn!(queue, "a queue is missing: declaring the topology again");
-        apply_topology(&self.settings.broker, Patience::Forever).await?;
         let uuid = self.ledger.uuid()?;
-        claim_ledger(&self.settings.broker, &self.home, &uuid, false, Patience::Forever).await?;
+        let mut waits = Waits::new(FIRST_PAUSE, LONGEST_PAUSE);
+        loop {
+            // Patient as they are while they connect, their connections can be lost later on.
+            match self.declare(&uuid).await {
+                Err(trouble @ BrokerError::Unreachable { .. }) => warn!("{trouble}; trying on"),
+                declared => return Ok(declared?),
+            }
+            tokio::time::sleep(waits.next_wait()).await;
+        }
+    }
+
+    async fn declare(&self, uuid: &str) -> Result<(), BrokerError> {
+        apply_topology(&self.settings.broker, Patience::Forever).await?;
+        claim_ledger(&self.settings.broker, &self.home, uuid, false, Patience::Forever).await?;
         Ok(())
     }
 

@@ -78,9 +78,9 @@ pub(crate) struct Recoveries {
 }
 
 impl Recoveries {
-    /// A fault happens now.
-    pub(crate) fn fault(&mut self, fault: Fault) {
-        self.waiting.push((fault, Instant::now()));
+    /// A fault happened.
+    pub(crate) fn fault(&mut self, fault: Fault, since: Instant) {
+        self.waiting.push((fault, since));
         self.seen.entry(fault).or_default().0 += 1;
     }
 

@@ -175,50 +175,48 @@ impl<'a> Fleet<'a> {
         }
     }
 
-    /// Does it.
-    pub(crate) fn suffer(&mut self, fault: Fault, chance: &mut Chance, books: &Books) {
+    /// Does it; whether there was still something for it to happen to.
+    pub(crate) fn suffer(&mut self, fault: Fault, chance: &mut Chance, books: &Books) -> bool {
         match fault {
             Fault::WorkerKilled => {
-                let Some((number, part)) = chance.one_of(&self.awake()) else { return };
+                let Some((number, part)) = chance.one_of(&self.awake()) else { return false };
                 self.rig.kill9(part);
                 self.workers[number] = None;
                 self.after(chance.millis(0, 2000), Later::StartWorker(number));
             }
             Fault::RunnerKilled => {
-                let Some(runner) = chance.one_of(&self.runners()) else { return };
+                let Some(runner) = chance.one_of(&self.runners()) else { return false };
                 // It may have ended by itself meanwhile.
-                kill_process(runner, Signal::KILL).ok();
+                return kill_process(runner, Signal::KILL).is_ok();
             }
             Fault::AggregatorKilled => {
-                let Some(part) = self.awake_aggregator() else { return };
+                let Some(part) = self.awake_aggregator() else { return false };
                 self.rig.kill9(part);
                 self.aggregator = None;
                 self.after(chance.millis(0, 2000), Later::StartAggregator);
             }
             Fault::ProducerKilled => self.kill_a_producer(chance),
             Fault::WorkerFrozen => {
-                let Some((_, part)) = chance.one_of(&self.awake()) else { return };
+                let Some((_, part)) = chance.one_of(&self.awake()) else { return false };
                 self.freeze(part, chance);
             }
             Fault::AggregatorFrozen => {
-                let Some(part) = self.awake_aggregator() else { return };
+                let Some(part) = self.awake_aggregator() else { return false };
                 self.freeze(part, chance);
             }
             Fault::RunPaused => {
                 let open = books.runs().into_iter().filter(|(_, state)| state == "open");
                 let open: Vec<String> = open.map(|(run, _)| run).collect();
-                let Some(run) = chance.one_of(&open) else { return };
+                let Some(run) = chance.one_of(&open) else { return false };
                 self.order("pause", &run);
                 self.after(chance.millis(2000, 5000), Later::Resume(run));
             }
             Fault::ConnectionsClosed => self.rig.cut(),
             Fault::QueueDeleted => {
-                let Some((node, vhost)) = self.rig.node() else { return };
+                let Some((node, vhost)) = self.rig.node() else { return false };
                 let queue = seed_queue(Arch::Cpu, Urgency::Normal);
                 // It may be missing still, since the last time.
-                if let Err(error) = node.delete(&format!("queues/{vhost}/{queue}")) {
-                    say(&format!("the queue can't be deleted: {error}"));
-                }
+                return node.delete(&format!("queues/{vhost}/{queue}")).is_ok();
             }
             Fault::DiskAlarm => self.operate(chance.millis(2000, 5000), |node, pause| {
                 node.ctl(&["set_disk_free_limit", "900000000000000"]).expect("an alarm");
@@ -231,6 +229,7 @@ impl<'a> Fleet<'a> {
                 node.run().expect("the node again");
             }),
         }
+        true
     }
 
     fn kill_a_producer(&mut self, chance: &mut Chance) {

@@ -100,8 +100,10 @@ fn chaos(rig: &Rig, time: Duration, seed: u64) -> Totals {
             if let Some(fault) = deck.draw(&mut chance, |fault| fleet.is_possible(fault, &books)) {
                 let name = KINDS.iter().find(|kind| kind.0 == fault).map_or("", |kind| kind.1);
                 say(&format!("{:7.2} {name}", started.elapsed().as_secs_f64()));
-                recoveries.fault(fault);
-                fleet.suffer(fault, &mut chance, &books);
+                let since = Instant::now();
+                if fleet.suffer(fault, &mut chance, &books) {
+                    recoveries.fault(fault, since);
+                }
             }
         }
         sleep(LOOK);
