@@ -1,6 +1,9 @@
 //! Runs, published one after the other for as long as the faults last.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use shared::failpoint::Point;
 use tests::{
@@ -15,6 +18,8 @@ const SHAPES: [Search; 4] =
     [Search { chunk: 1 << 16, ..LONG }, LONG, Search { chunk: 1 << 15, ..SHORT }, SHORT];
 /// So many runs lie side by side.
 const OPEN: usize = 3;
+/// After a publication that failed, as when the queue is missing, the next one waits.
+const PAUSE: Duration = Duration::from_secs(2);
 
 /// A run that was to be published.
 #[derive(Debug, Clone, Copy)]
@@ -28,6 +33,7 @@ pub(crate) struct Asked {
 #[derive(Debug, Default)]
 pub(crate) struct Work {
     publishing: Option<(Part, String)>,
+    failed_at: Option<Instant>,
     pub(crate) runs: BTreeMap<String, Asked>,
 }
 
@@ -63,6 +69,7 @@ impl Work {
             asked.is_promised = status.success();
         }
         if !status.success() {
+            self.failed_at = Some(Instant::now());
             let log = rig.log(*part);
             say(&format!("the producer of {run} ended with {status}: {}", log.trim_end()));
         }
@@ -76,7 +83,10 @@ impl Work {
             Some(state) => state == "open",
             None => asked.is_promised,
         };
-        !self.is_publishing() && self.runs.iter().filter(|each| waits(*each)).count() < OPEN
+        let is_waiting = self.failed_at.is_some_and(|at| at.elapsed() < PAUSE);
+        !self.is_publishing()
+            && !is_waiting
+            && self.runs.iter().filter(|each| waits(*each)).count() < OPEN
     }
 
     /// The runs that have still to end.
