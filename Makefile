@@ -6,7 +6,7 @@
 CARGO_TARGET_DIR ?= target
 DEMO_HOME = $(CURDIR)/target/demo
 
-.PHONY: help demo test test-rabbitmq4 bench fuzz rabbitmq fmt lint deny
+.PHONY: help demo test test-rabbitmq4 bench chaos fuzz rabbitmq fmt lint deny
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
@@ -36,6 +36,10 @@ bench: rabbitmq  ## measure jobs a second, latency and scan rate, through Rabbit
 	cargo build --release --workspace --bins --example bench --locked
 	env -u RIGQUEUE_CONFIG -u RIGQUEUE_BROKER -u RIGQUEUE_SERVER -u RIGQUEUE_LOG \
 	    "$(CARGO_TARGET_DIR)/release/examples/bench"
+
+chaos: rabbitmq  ## a fault every second or two for CHAOS_SECONDS (600), then everything must be exact
+	cargo build --release --workspace --bins --example chaos --locked
+	"$(CARGO_TARGET_DIR)/release/examples/chaos"
 
 fuzz:  ## feed whatever reads bytes from outside with what a fuzzer thinks of, FUZZ_SECONDS (60) a target
 	@sh tests/fuzz/run

@@ -134,8 +134,12 @@ impl Aggregator {
                 Err(error) => error,
                 Ok(()) => return Ok(()),
             };
-            let AggregateError::Broker(BrokerError::Refused { .. } | BrokerError::NoQueue { .. }) =
-                &trouble
+            // Patient as sessions are, a connection that declares the topology can be lost.
+            let AggregateError::Broker(
+                BrokerError::Refused { .. }
+                | BrokerError::NoQueue { .. }
+                | BrokerError::Unreachable { .. },
+            ) = &trouble
             else {
                 return Err(trouble);
             };
@@ -149,8 +153,8 @@ impl Aggregator {
 
     async fn declare_again(&self, queue: &str) -> Result<(), AggregateError> {
         warn!(queue, "a queue is missing: declaring the topology again");
-        apply_topology(&self.settings.broker, Patience::Forever).await?;
         let uuid = self.ledger.uuid()?;
+        apply_topology(&self.settings.broker, Patience::Forever).await?;
         claim_ledger(&self.settings.broker, &self.home, &uuid, false, Patience::Forever).await?;
         Ok(())
     }

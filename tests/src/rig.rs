@@ -274,6 +274,12 @@ impl Rig {
         writeln!(file, "{section}").expect("the settings");
     }
 
+    /// Leaves its folder, with the logs and the ledger, where it is.
+    pub fn keep_folder(&mut self) -> &Path {
+        self.folder.disable_cleanup(true);
+        self.folder.path()
+    }
+
     /// The data folder of all its processes.
     #[must_use]
     pub fn home(&self) -> PathBuf {
@@ -352,6 +358,11 @@ impl Rig {
     /// Starts a worker.
     pub fn spawn_worker(&self, slots: u32) -> Part {
         self.start("worker", "worker", &["--slots", &slots.to_string()])
+    }
+
+    /// Starts a worker of a node of that name.
+    pub fn spawn_worker_of(&self, node: &str, slots: u32) -> Part {
+        self.start(node, "worker", &["--slots", &slots.to_string(), "--node", node])
     }
 
     /// Starts an aggregator.
@@ -481,7 +492,11 @@ impl Rig {
         self.until("a process to end", || self.ended(part))
     }
 
-    fn ended(&self, part: Part) -> Option<ExitStatus> {
+    /// How a part ended, once it has.
+    ///
+    /// # Panics
+    /// Never: it is a child of this process.
+    pub fn ended(&self, part: Part) -> Option<ExitStatus> {
         self.processes.borrow_mut()[part.0].look()
     }
 
@@ -587,7 +602,10 @@ impl Rig {
     }
 
     /// Fails when a process ended unasked.
-    fn check(&self) {
+    ///
+    /// # Panics
+    /// When one did.
+    pub fn check(&self) {
         let mut processes = self.processes.borrow_mut();
         let dead: Vec<String> = processes
             .iter_mut()

@@ -243,14 +243,17 @@ impl Service {
             }
         };
         let key = Key::of(&job);
+        if redelivered {
+            tracing::info!(run = key.run, job = key.job, "a job was delivered again");
+        }
         if let Some(running) = self.seats.running(&key) {
             // The session it was taken in is gone; it is ours again, and still runs.
-            tracing::info!(run = key.run, job = key.job, redelivered, "a running job came back");
+            tracing::info!(run = key.run, job = key.job, "a running job came back");
             running.came_back(tag);
             return Ok(());
         }
         if self.recent.contains(&key) || self.fleet.is_past(&job.run, job.epoch) {
-            tracing::debug!(run = key.run, job = key.job, redelivered, "acknowledged unrun");
+            tracing::debug!(run = key.run, job = key.job, "acknowledged unrun");
             self.report(None, vec![tag], None);
             return Ok(());
         }
