@@ -106,7 +106,9 @@ impl<'a> Fleet<'a> {
             self.act(later);
         }
         self.work.look(self.rig);
-        self.operator.take_if(|operator| operator.is_finished()).map(end_of);
+        if let Some(operator) = self.operator.take_if(|operator| operator.is_finished()) {
+            end_of(operator);
+        }
         let rig = self.rig;
         self.orders.retain(|(part, words)| {
             let Some(status) = rig.ended(*part) else { return true };
@@ -124,7 +126,9 @@ impl<'a> Fleet<'a> {
         while let Some((_, later)) = self.later.pop() {
             self.act(later);
         }
-        self.operator.take().map(end_of);
+        if let Some(operator) = self.operator.take() {
+            end_of(operator);
+        }
         self.rig.until("the last producers", || {
             self.look();
             (!self.work.is_publishing() && self.orders.is_empty()).then_some(())

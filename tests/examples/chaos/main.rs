@@ -48,7 +48,7 @@ fn number(variable: &str) -> Option<u64> {
 fn main() -> ExitCode {
     let seconds = number("CHAOS_SECONDS").unwrap_or(600);
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let seed = number("CHAOS_SEED").unwrap_or_else(|| since_1970.as_secs());
+    let seed = number("CHAOS_SEED").unwrap_or(since_1970.as_secs());
     let broker = env::var("CHAOS_BROKER").unwrap_or_else(|_| "rabbitmq".to_owned());
     let rig = match broker.as_str() {
         "embedded" => Some(Rig::embedded()),
