@@ -365,6 +365,11 @@ impl Rig {
         self.start(node, "worker", &["--slots", &slots.to_string(), "--node", node])
     }
 
+    /// Starts a worker that takes jobs without having heard of an aggregator.
+    pub fn spawn_eager_worker(&self, slots: u32) -> Part {
+        self.start("worker", "worker", &["--eager", "--slots", &slots.to_string()])
+    }
+
     /// Starts an aggregator.
     pub fn spawn_aggregator(&self) -> Part {
         self.start("aggregator", "producer", &["aggregate"])

@@ -179,7 +179,8 @@ fn everything_killed_at_its_worst_moment_again_and_again_costs_nothing() {
             (Point::ResultsApplied, Point::JobAcknowledged),
         ] {
             let aggregator = rig.doomed(&at(of_aggregator, 2), Rig::spawn_aggregator);
-            let worker = rig.doomed(&at(of_worker, 3), |rig| rig.spawn_worker(2));
+            // The aggregator may be dead before this one hears of it.
+            let worker = rig.doomed(&at(of_worker, 3), |rig| rig.spawn_eager_worker(2));
             rig.until_killed(aggregator);
             let recovery = Recovery::from(rig, worker, run);
             assert!(recovery.before < Some(u64::from(search.end)), "it was over before the fault");

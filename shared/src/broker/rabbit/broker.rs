@@ -95,7 +95,9 @@ impl Broker for RabbitBroker {
         let groups = join_all(
             subscribed.into_values().map(async |(channel, tags)| channel.ack(&tags).await),
         );
-        let (singles, groups) = join(singles, groups).await;
+        let answered = self.link.within(&session, join(singles, groups)).await;
+        // With its session gone, everything has come back.
+        let Some((singles, groups)) = answered else { return Ok(()) };
         for error in singles.into_iter().chain(groups).filter_map(Result::err) {
             // Its channel was closed under it (a consumer timeout, a lost session): the delivery
             // has come back, and whoever takes it next does its work a second time.

@@ -152,13 +152,14 @@ impl Listener for EventListener {
             };
             if let Some(deliveries) = heard {
                 let channel = Arc::clone(&hearing.consuming.channel);
+                let session = Arc::clone(&hearing.session);
                 let tags: Vec<u64> = deliveries.iter().map(|event| event.delivery_tag).collect();
                 channel.owe(&deliveries);
                 self.waits.reset();
                 self.quiet = Instant::now() + SILENCE;
                 self.ready.extend(deliveries.into_iter().map(read));
                 // On a channel that was closed meanwhile there is nothing to acknowledge.
-                channel.ack(&tags).await.ok();
+                link.within(&session, channel.ack(&tags)).await;
                 continue;
             }
             let fruitful = hearing.consuming.fruitful;

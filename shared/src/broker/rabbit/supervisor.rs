@@ -29,6 +29,11 @@ use crate::retry::Waits;
 
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// A call that got no answer for so long, and is not held up by a resource alarm, never will: its
+/// session is given up.
+const STUCK: Duration = Duration::from_secs(60);
+/// A session that lived less long was none: the next is waited for.
+const SHORT_LIVED: Duration = Duration::from_secs(10);
 /// How often a session is looked at although nothing was heard of it.
 const GLANCE: Duration = Duration::from_secs(5);
 
@@ -132,7 +137,12 @@ impl Link {
             let before = count.load(Ordering::Relaxed);
             let session = self.session(&mut deadline).await?;
             let generation = session.generation;
-            let why = match self.answered(count, call(session)).await {
+            let answer = tokio::select! {
+                answer = self.answered(count, &session, call(Arc::clone(&session))) => answer,
+                // What was asked in a session that is gone may never be answered.
+                () = self.ended(generation) => Err(Trouble::Lost("its session ended".to_owned())),
+            };
+            let why = match answer {
                 Ok(value) => return Ok(value),
                 Err(Trouble::Final(error)) => return Err(error),
                 Err(Trouble::Lost(why)) => why,
@@ -165,10 +175,11 @@ impl Link {
     async fn answered<T>(
         &self,
         count: &AtomicUsize,
+        session: &Arc<Session>,
         call: impl Future<Output = Result<T, Trouble>>,
     ) -> Result<T, Trouble> {
         let most = match self.patience {
-            Patience::Forever => return call.await,
+            Patience::Forever => STUCK,
             Patience::For(most) => most,
         };
         let mut call = pin!(call);
@@ -179,12 +190,45 @@ impl Link {
             }
             let now = count.load(Ordering::Relaxed);
             if now == seen {
-                return Err(Trouble::Final(self.address.unreachable(format!(
-                    "it did not answer within {most:?}; it may have raised a resource alarm \
-                     (rabbitmq-diagnostics alarms) or lost the majority of its nodes"
-                ))));
+                if matches!(self.patience, Patience::For(_)) {
+                    return Err(Trouble::Final(self.address.unreachable(format!(
+                        "it did not answer within {most:?}; it may have raised a resource alarm \
+                         (rabbitmq-diagnostics alarms) or lost the majority of its nodes"
+                    ))));
+                }
+                if !session.publishing.status().blocked() {
+                    return Err(self.given_up(session));
+                }
             }
             seen = now;
+        }
+    }
+
+    /// Ends a session that answers no more; the supervisor builds the next.
+    fn given_up(&self, session: &Arc<Session>) -> Trouble {
+        let why = format!("it did not answer within {STUCK:?}");
+        tracing::warn!(url = %self.address.shown, why, "the session is given up");
+        let session = Arc::clone(session);
+        tokio::spawn(async move { session.close().await });
+        Trouble::Lost(why)
+    }
+
+    /// Waits for a call that concerns the session with this number alone; `None` when that ends
+    /// first, or never answers.
+    pub(super) async fn within<T>(
+        &self,
+        session: &Arc<Session>,
+        call: impl Future<Output = T>,
+    ) -> Option<T> {
+        tokio::select! {
+            answer = timeout(STUCK, call) => match answer {
+                Ok(answer) => Some(answer),
+                Err(_) => {
+                    self.given_up(session);
+                    None
+                }
+            },
+            () = self.ended(session.generation) => None,
         }
     }
 
@@ -312,7 +356,9 @@ impl Supervisor {
 
     /// Watches the session and builds the next when it is lost, without end.
     async fn keep_up(&self, state: &watch::Sender<State>) {
+        let mut waits = waits();
         loop {
+            let since = Instant::now();
             let session = match &*state.borrow() {
                 State::Up(session) => Arc::clone(session),
                 State::Down { .. } | State::Closed => return,
@@ -325,6 +371,12 @@ impl Supervisor {
             // The other connection may still stand; what it holds must come back. Not waited for:
             // it may hang as the first did.
             tokio::spawn(async move { session.close().await });
+            if since.elapsed() < SHORT_LIVED {
+                // One that dies as soon as it stands must not turn into a storm.
+                sleep(waits.next_wait()).await;
+            } else {
+                waits.reset();
+            }
             let next = self.reopen(generation + 1, state).await;
             tracing::info!(url = %self.address.shown, session = next.generation, "the broker is back");
             let next = Arc::new(next);
