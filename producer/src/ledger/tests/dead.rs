@@ -137,11 +137,18 @@ fn a_job_that_the_broker_gave_up_on_is_dead() {
 fn a_job_that_nobody_could_read_is_dead_whatever_became_of_its_run() {
     let mut books = Books::new();
     books.apply(&[Record::Opened(Box::new(opened(span(0, 9), 1)))]);
-    let unread = |id: &str| Job { epoch: 0, seq: 0, attempt: 0, ..job(id, span(0, 9)) };
-    books.apply(&[failed(&unread("torn"), Failure::Undecodable)]);
+    let unread = |id: &str| {
+        let nothing_known = Job { epoch: 0, seq: 0, attempt: 0, ..job(id, span(0, 9)) };
+        let Record::Outcome(mut outcome) = failed(&nothing_known, Failure::Undecodable) else {
+            panic!("an outcome")
+        };
+        outcome.echo = Some(b"torn".to_vec());
+        Record::Outcome(outcome)
+    };
+    books.apply(&[unread("torn")]);
     books.apply(&[done(&job("a", span(0, 9)), span(0, 9), &[])]);
     assert_eq!(books.run().state, RunState::Complete);
-    books.apply(&[failed(&unread("late"), Failure::Undecodable)]);
+    books.apply(&[unread("late")]);
     let letters = books.ledger.dead_letters(&all()).unwrap();
     let names: Vec<&str> = letters.iter().map(|letter| letter.job.as_str()).collect();
     assert_eq!(names, ["torn", "late"]);
