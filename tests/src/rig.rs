@@ -7,7 +7,6 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::BTreeMap,
     ffi::OsStr,
     fmt::Write as _,
     fs::{self, File},
@@ -15,22 +14,16 @@ use std::{
     os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::Arc,
     thread::sleep,
     time::{Duration, Instant},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use shared::{
-    broker::{Broker, Identity, Patience, connect},
-    failpoint::ENV_FAILPOINT,
-    settings::BrokerSettings,
-    topology,
-};
+use shared::failpoint::ENV_FAILPOINT;
 use tempfile::TempDir;
-use tokio::runtime::Runtime;
 
+pub use crate::answer::Answer;
 use crate::{
     kept::executable,
     rabbitmq::{NodeError, PASSWORD, RabbitNode, USER, unless_absent},
@@ -93,49 +86,6 @@ struct Process {
     may_end: bool,
     out: PathBuf,
     err: PathBuf,
-}
-
-/// What a command said.
-#[derive(Debug, Clone)]
-pub struct Answer {
-    /// Its arguments.
-    pub asked: String,
-    /// The exit code; -1 when a signal ended it.
-    pub code: i32,
-    /// Standard output, which is data.
-    pub stdout: String,
-    /// Standard error, which is everything else.
-    pub stderr: String,
-}
-
-impl Answer {
-    /// Itself, when the command was successful.
-    ///
-    /// # Panics
-    /// When it was not.
-    #[must_use]
-    #[track_caller]
-    pub fn ok(self) -> Self {
-        assert_eq!(self.code, 0, "{self}");
-        self
-    }
-
-    /// The JSON on standard output.
-    ///
-    /// # Panics
-    /// When there is none.
-    #[must_use]
-    #[track_caller]
-    pub fn json(&self) -> Value {
-        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self}"))
-    }
-}
-
-impl std::fmt::Display for Answer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { asked, code, stdout, stderr } = self;
-        write!(f, "`{asked}` ended with {code}\nstdout: {stdout}\nstderr: {stderr}")
-    }
 }
 
 impl Rig {
@@ -549,44 +499,6 @@ impl Rig {
         });
         assert_eq!(status["state"], "open", "the run was over before the fault: {status}");
         status
-    }
-
-    /// A session of the test's own, and what it runs on.
-    ///
-    /// # Panics
-    /// When there is none to be had.
-    #[must_use]
-    pub fn session(&self) -> (Runtime, Arc<dyn Broker>) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.expect("a runtime");
-        let identity =
-            Identity { node: "tests".to_owned(), instance: "tests".to_owned(), role: "producer" };
-        let (settings, home) = (BrokerSettings::at(self.url()), self.home());
-        let broker = runtime.block_on(connect(&settings, &home, identity, Patience::COMMAND));
-        (runtime, broker.expect("a session"))
-    }
-
-    /// Waits until nothing waits in any queue.
-    ///
-    /// # Panics
-    /// When the broker can't be asked, or something waits for too long.
-    pub fn until_empty(&self) {
-        let (runtime, broker) = self.session();
-        let mut waiting = BTreeMap::new();
-        self.until("empty queues", || {
-            let before = std::mem::take(&mut waiting);
-            for (queue, _) in topology::durable_queues() {
-                let depth = runtime.block_on(broker.depth(&queue)).expect("a depth");
-                if depth != Some(0) {
-                    waiting.insert(queue, depth);
-                }
-            }
-            if !waiting.is_empty() && waiting != before {
-                println!("still queued: {waiting:?}");
-            }
-            waiting.is_empty().then_some(())
-        });
-        runtime.block_on(broker.close());
     }
 
     /// Asks every service that runs to end, and waits until all have, in good order.

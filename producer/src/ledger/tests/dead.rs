@@ -151,7 +151,7 @@ fn a_job_that_nobody_could_read_is_dead_whatever_became_of_its_run() {
     books.apply(&[unread("late")]);
     let letters = books.ledger.dead_letters(&all()).unwrap();
     let names: Vec<&str> = letters.iter().map(|letter| letter.job.as_str()).collect();
-    assert_eq!(names, ["torn", "late"]);
+    assert_eq!(names, ["late", "torn"]);
 }
 
 #[test]
