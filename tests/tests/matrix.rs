@@ -165,13 +165,14 @@ fn everything_killed_at_its_worst_moment_again_and_again_costs_nothing() {
         let search = Search { chunk: SHORT.chunk, ..LONG };
         let run = "everything";
         let asked = search.arguments(rig, &["enqueue", "--run", run]);
-        let asked: Vec<&str> =
-            text(&asked).into_iter().filter(|a| !["--limit", "100000"].contains(a)).collect();
+        let asked = text(&asked);
         let producer = rig.doomed(&at(Point::JobsPublished, 1), |rig| rig.start_producer(&asked));
         rig.until_killed(producer);
         // It sees to it that there are results to die of.
-        let failing = once(Point::BlockTested, &rig.path("once"));
-        rig.armed(&failing, |rig| rig.spawn_worker(1));
+        let died = rig.path("once");
+        rig.armed(&once(Point::BlockTested, &died), |rig| rig.spawn_worker(1));
+        // First, so that the failed job is not one that a killed worker has finished.
+        rig.until("a runner's death", || died.exists().then_some(()));
         for (of_aggregator, of_worker) in [
             (Point::ResultsTaken, Point::JobTaken),
             (Point::ResultsApplied, Point::OutcomePublished),
@@ -211,8 +212,7 @@ fn a_producer_killed_at_any_stage_has_its_run_done() {
         ]
         .map(|(point, search)| {
             let asked = search.arguments(rig, &["enqueue", "--run", point.name()]);
-            let asked: Vec<&str> =
-                text(&asked).into_iter().filter(|a| !["--limit", "100000"].contains(a)).collect();
+            let asked = text(&asked);
             let doomed = rig.doomed(&at(point, 1), |rig| rig.start_producer(&asked));
             (Recovery::from(rig, doomed, point.name()), search)
         });

@@ -3,7 +3,8 @@
 //! `make chaos`. The environment says how: `CHAOS_SECONDS` (600) of faults; `CHAOS_SEED` repeats
 //! the order of another time's; `CHAOS_BROKER` is `rabbitmq` (a private node; of a root folder if
 //! `RIGQUEUE_TEST_RABBITMQ_ROOT` names one) or `embedded`; `CHAOS_KEEP=1` keeps logs and ledger.
-//! The last two lines are the figures. Ends with 1 when anything is lost or doubled.
+//! The last two lines are the figures. Ends with 1 when anything is lost or doubled, or
+//! nothing moves any more.
 
 #![expect(clippy::print_stdout, reason = "figures are its output")]
 
@@ -33,6 +34,8 @@ const SOON: &str = "[aggregator]\nreconcile_after = \"5s\"";
 const LOOK: Duration = Duration::from_millis(25);
 /// How long the last runs may take once the faults have stopped.
 const PATIENCE: Duration = Duration::from_secs(300);
+/// When nothing more is covered for so long, whatever the faults, it is stuck.
+const STUCK: Duration = Duration::from_secs(120);
 
 /// Tells a person who watches.
 fn say(text: &str) {
@@ -89,9 +92,14 @@ fn chaos(rig: &Rig, time: Duration, seed: u64) -> Totals {
     let mut fleet = Fleet::start(rig);
     let books = rig.until("a ledger", || Books::open(rig));
     let mut next = Instant::now() + Duration::from_secs(3);
-    while started.elapsed() < time {
+    let mut progress = (0, Instant::now());
+    while started.elapsed() < time && progress.1.elapsed() < STUCK {
         fleet.look();
-        recoveries.covered(books.covered());
+        let covered = books.covered();
+        recoveries.covered(covered);
+        if covered > progress.0 {
+            progress = (covered, Instant::now());
+        }
         if fleet.work.is_short(&books) {
             fleet.work.publish(rig, &mut chance, None);
         }
@@ -108,6 +116,7 @@ fn chaos(rig: &Rig, time: Duration, seed: u64) -> Totals {
         }
         sleep(LOOK);
     }
+    let stuck = progress.1.elapsed() >= STUCK;
     say("no more faults");
     fleet.heal();
     fleet.resume_all(&books);
@@ -119,6 +128,10 @@ fn chaos(rig: &Rig, time: Duration, seed: u64) -> Totals {
     }
     let took = started.elapsed();
     let mut totals = Totals::of(&books, fleet.redeliveries());
+    if stuck {
+        let seconds = STUCK.as_secs();
+        totals.remarks.push(format!("stuck: nothing more was covered for {seconds} s"));
+    }
     for (run, asked) in &fleet.work.runs {
         match rig.status(run) {
             Some(status) => totals.add(run, asked.search, &status, &books),

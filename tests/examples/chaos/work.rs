@@ -48,9 +48,7 @@ impl Work {
         let search = SHAPES[chance.below(SHAPES.len())];
         let run = format!("run-{:03}", self.runs.len() + 1);
         let before = ["enqueue", "--run", &run, "--max-attempts", "8"];
-        let mut asked = search.arguments(rig, &before);
-        // Only commands that wait for survivors have a limit of them.
-        asked.retain(|word| !["--limit", "100000"].contains(&word.as_str()));
+        let asked = search.arguments(rig, &before);
         let start = |rig: &Rig| rig.start_producer(&text(&asked));
         let part = match doom {
             Some(point) => rig.doomed(&format!("{}:1", point.name()), start),
