@@ -40,6 +40,8 @@ bench: rabbitmq  ## measure jobs a second, latency and scan rate, through Rabbit
 chaos: rabbitmq  ## a fault every second or two for CHAOS_SECONDS (600), then everything must be exact
 	cargo build --release --workspace --bins --example chaos --locked
 	"$(CARGO_TARGET_DIR)/release/examples/chaos"
+	RIGQUEUE_TEST_CLOSINGS=50 cargo test --release --package tests --locked --test faults \
+	    an_operator_closes -- --nocapture
 
 fuzz:  ## feed whatever reads bytes from outside with what a fuzzer thinks of, FUZZ_SECONDS (60) a target
 	@sh tests/fuzz/run

@@ -13,7 +13,7 @@ use std::{
 use shared::{
     broker::{Broker, BrokerError, Delivery, Patience, apply_topology, claim_ledger},
     failpoint::{self, Point},
-    messages::{Bell, Heartbeat, RunOpened},
+    messages::{Bell, Heartbeat},
     retry::Waits,
     settings::Settings,
     topology,
@@ -25,9 +25,8 @@ use tracing::{error, info, warn};
 
 use crate::{
     export::{self, ExportError},
-    fleet::Known,
-    ledger::{Applied, Ledger, LedgerError, Record, RunRow, RunState},
-    reconcile::{Silence, jobs_for},
+    ledger::{Applied, Ledger, LedgerError, Record, RunState},
+    reconcile::{RestError, Silence, plan_rest},
 };
 
 /// Results handed over unacknowledged: a few batches' worth.
@@ -38,6 +37,9 @@ const BATCH: usize = 512;
 const POST: u32 = 500;
 /// How often every worker hears the fleet's state.
 const TELL: Duration = Duration::from_secs(5);
+/// How often the queues are looked at: one that somebody deleted is not missed by those who would
+/// publish to it for long, even when nothing else is to be done.
+const CHECK: Duration = Duration::from_secs(5);
 /// How often the ledger hears what the workers hold, for those who watch a run.
 const NOTE: Duration = Duration::from_secs(1);
 /// How often the ledger is asked whether a command changed it: one read of shared memory.
@@ -164,11 +166,11 @@ impl Aggregator {
         let mut dead = self.broker.subscribe(topology::RESULTS_DEAD, DEAD_PREFETCH).await?;
         let mut events = self.broker.listen().await?;
         self.write_outputs();
-        let mut ticks = [TELL, NOTE, LOOK].map(interval);
+        let mut ticks = [TELL, CHECK, NOTE, LOOK].map(interval);
         for tick in &mut ticks {
             tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         }
-        let [mut tell, mut note, mut look] = ticks;
+        let [mut tell, mut check, mut note, mut look] = ticks;
         while !self.has_ended(until)? {
             let posting = self.next_post()?;
             let step = tokio::select! {
@@ -177,6 +179,7 @@ impl Aggregator {
                 event = events.next() => self.hear(&event?).await,
                 () = sleep_until(posting) => self.post().await,
                 _ = tell.tick() => self.tell_fleet().await,
+                _ = check.tick() => self.check_queues().await,
                 _ = note.tick() => self.note().await,
                 _ = look.tick() => self.look().await,
             };
@@ -204,21 +207,16 @@ impl Aggregator {
         let mut tags = Vec::with_capacity(batch.len());
         for delivery in batch {
             match Record::decode(&delivery.message) {
-                Ok(record) => {
-                    records.push((record, delivery.message));
-                    tags.push(delivery.tag);
-                }
-                Err(error) => {
-                    self.set_aside(&delivery.message, &error.to_string()).await?;
-                    tags.push(delivery.tag);
-                }
+                Ok(record) => records.push((record, delivery.message)),
+                Err(error) => self.set_aside(&delivery.message, &error.to_string()).await?,
             }
+            tags.push(delivery.tag);
         }
         let applied = self.apply(records).await?;
         failpoint::pass(Point::ResultsApplied);
         self.broker.ack(tags).await?;
         failpoint::pass(Point::ResultsAcknowledged);
-        self.silence.broken(&applied.touched, std::time::Instant::now());
+        self.silence.broken(&applied.touched, Instant::now());
         for (run, state) in &applied.ended {
             info!(run, state = state.name(), "run ended");
         }
@@ -309,7 +307,7 @@ impl Aggregator {
         }
         match wire::decode::<Heartbeat>(event) {
             Ok(heartbeat) => {
-                self.silence.heard(&heartbeat, std::time::Instant::now());
+                self.silence.heard(&heartbeat, Instant::now());
                 let key = (heartbeat.node.clone(), heartbeat.instance.clone());
                 let informed = heartbeat.informed;
                 // A worker that is new to the ledger is written at once: plans count its slots.
@@ -363,7 +361,7 @@ impl Aggregator {
             self.requeue(run, None)?;
         }
         let posting = self.ledger.posting()?;
-        let silent = self.silence.of(open.keys(), &posting, after, std::time::Instant::now());
+        let silent = self.silence.of(open.keys(), &posting, after, Instant::now());
         if silent.is_empty() || !self.is_empty(topology::RESULTS_SEED).await? {
             return Ok(());
         }
@@ -376,11 +374,19 @@ impl Aggregator {
                 }
             }
             if empty {
-                self.silence.broken([&name], std::time::Instant::now());
+                self.silence.broken([&name], Instant::now());
                 let why = format!("nothing was queued, held or heard of for {} s", after.as_secs());
                 self.requeue(&name, Some(&why))?;
                 self.tell_fleet().await?;
             }
+        }
+        Ok(())
+    }
+
+    /// Declares again what is missing.
+    async fn check_queues(&mut self) -> Result<(), AggregateError> {
+        for (queue, _) in topology::durable_queues() {
+            self.is_empty(&queue).await?;
         }
         Ok(())
     }
@@ -397,11 +403,7 @@ impl Aggregator {
     /// Plans and queues what an open run lacks. `why` is `None` when somebody asked for it.
     fn requeue(&mut self, name: &str, why: Option<&str>) -> Result<(), AggregateError> {
         let Some(run) = self.ledger.run(name)? else { return Ok(()) };
-        let planned = match &run.manifest {
-            None => Err("its manifest never arrived".to_owned()),
-            Some(manifest) => self.plan_rest(&run, manifest)?,
-        };
-        match planned {
+        match plan_rest(&self.ledger, &self.settings, &run) {
             Ok(jobs) => {
                 let note =
                     why.map(|why| format!("{} jobs were queued again, since {why}", jobs.len()));
@@ -412,6 +414,7 @@ impl Aggregator {
                 }
                 self.ledger.requeue(name, jobs, note, now())?;
             }
+            Err(RestError::Ledger(error)) => return Err(error.into()),
             Err(hopeless) => {
                 let why = format!("{hopeless}: `producer forget {name}`, then enqueue it again");
                 warn!(run = name, "given up: {why}");
@@ -419,26 +422,6 @@ impl Aggregator {
             }
         }
         Ok(())
-    }
-
-    /// The jobs for what a run lacks, or why there can be none.
-    fn plan_rest(
-        &self,
-        run: &RunRow,
-        manifest: &RunOpened,
-    ) -> Result<Result<Vec<shared::job::Job>, String>, LedgerError> {
-        let candidates = self.ledger.candidates(run)?;
-        if manifest.parts > 0 && candidates.len() as u128 != manifest.requested.len() {
-            return Ok(Err(format!(
-                "only {} of its {} candidates arrived",
-                candidates.len(),
-                manifest.requested.len()
-            )));
-        }
-        let known = Known::of(&self.ledger)?;
-        let lacking = self.ledger.lacking(run)?;
-        let planned = jobs_for(&self.settings, &known, manifest, candidates, &lacking);
-        Ok(planned.map_err(|error| error.to_string()))
     }
 
     /// Writes the outputs of complete runs that have none yet. A folder that can't be written is

@@ -1,7 +1,10 @@
 //! What commands ask of a ledger, and tell it: the same whether it lies in this data folder or
 //! behind `producer serve`.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use serde::{Deserialize, Serialize};
 use shared::messages::NodeOrder;
@@ -11,7 +14,7 @@ use crate::{
     context::{ledger_homes, local_home},
     failure::Failure,
     fleet::Known,
-    ledger::{DeadDetail, DeadFilter, DeadLetter, Ledger, LedgerError, RunRow},
+    ledger::{DeadFilter, DeadLetter, Ledger, LedgerError, RunRow},
     summary::RunSummary,
 };
 
@@ -152,20 +155,8 @@ pub fn answer(home: &Path, ask: &Ask) -> Result<String, Failure> {
         Ask::Resume(run) => change(home, run, |ledger| ledger.resume(run)),
         Ask::Forget(run) => forget(home, run),
         Ask::Order { node, order } => order_node(home, node, *order),
-        Ask::Dead(filter) => {
-            let mut letters: Vec<DeadLetter> = Vec::new();
-            for (_, ledger) in ledgers(home)? {
-                letters.extend(ledger.dead_letters(filter)?);
-            }
-            json(&letters)
-        }
-        Ask::DeadDetails(filter) => {
-            let mut details: Vec<DeadDetail> = Vec::new();
-            for (_, ledger) in ledgers(home)? {
-                details.extend(ledger.dead_details(filter)?);
-            }
-            json(&details)
-        }
+        Ask::Dead(filter) => json(&of_all(home, |ledger| ledger.dead_letters(filter))?),
+        Ask::DeadDetails(filter) => json(&of_all(home, |ledger| ledger.dead_details(filter))?),
         Ask::Requeue(filter) => {
             change_dead(home, filter, |ledger| ledger.requeue_dead(filter, now()))
         }
@@ -180,7 +171,7 @@ fn json(value: &impl Serialize) -> Result<String, Failure> {
 }
 
 /// The ledgers of a data folder: its own, and those of local runs.
-fn ledgers(home: &Path) -> Result<Vec<(std::path::PathBuf, Ledger)>, Failure> {
+fn ledgers(home: &Path) -> Result<Vec<(PathBuf, Ledger)>, Failure> {
     let mut found = Vec::new();
     for home in ledger_homes(home) {
         if let Some(ledger) = Ledger::read(&home)? {
@@ -190,16 +181,33 @@ fn ledgers(home: &Path) -> Result<Vec<(std::path::PathBuf, Ledger)>, Failure> {
     Ok(found)
 }
 
+/// What all of them have, one after another.
+fn of_all<T>(
+    home: &Path,
+    read: impl Fn(&Ledger) -> Result<Vec<T>, LedgerError>,
+) -> Result<Vec<T>, Failure> {
+    let mut all = Vec::new();
+    for (_, ledger) in ledgers(home)? {
+        all.extend(read(&ledger)?);
+    }
+    Ok(all)
+}
+
 /// The ledger that knows a run: the data folder's, else the local run's own.
 ///
 /// # Errors
 /// [`Failure`] with exit code 5 when none does.
 pub fn find_run(home: &Path, name: &str) -> Result<(Ledger, RunRow), Failure> {
+    find_run_at(home, name).map(|(_, ledger, run)| (ledger, run))
+}
+
+/// The same with the folder of that ledger.
+fn find_run_at(home: &Path, name: &str) -> Result<(PathBuf, Ledger, RunRow), Failure> {
     for at in [home.to_owned(), local_home(home, name)] {
         if let Some(ledger) = Ledger::read(&at)?
             && let Some(run) = ledger.run(name)?
         {
-            return Ok((ledger, run));
+            return Ok((at, ledger, run));
         }
     }
     Err(Failure::no_run(name, home))
@@ -210,34 +218,28 @@ fn change(
     name: &str,
     change: impl Fn(&mut Ledger) -> Result<Option<RunRow>, LedgerError>,
 ) -> Result<String, Failure> {
-    for at in [home.to_owned(), local_home(home, name)] {
-        // A folder without a ledger must not get one by this.
-        if Ledger::read(&at)?.is_some()
-            && let Some(run) = change(&mut Ledger::write(&at)?)?
-        {
-            return json(&RunChange { run: run.name, state: run.state.name().to_owned() });
-        }
-    }
-    Err(Failure::no_run(name, home))
+    let (at, _, _) = find_run_at(home, name)?;
+    // Somebody else may have deleted it meanwhile.
+    let gone = || Failure::no_run(name, home);
+    let run = change(&mut Ledger::write(&at)?)?.ok_or_else(gone)?;
+    json(&RunChange { run: run.name, state: run.state.name().to_owned() })
 }
 
 /// Deletes a run; a local one with its whole folder.
 fn forget(home: &Path, name: &str) -> Result<String, Failure> {
     let forgotten = RunChange { run: name.to_owned(), state: "forgotten".to_owned() };
-    let local = local_home(home, name);
-    if Ledger::read(home)?.is_none_or(|ledger| ledger.run(name).is_ok_and(|run| run.is_none()))
-        && Ledger::read(&local)?.is_some()
-    {
+    let (at, _, _) = find_run_at(home, name)?;
+    if at == home {
+        change(home, name, |ledger| ledger.forget(name, now()))?;
+    } else {
         // Whoever still works on it holds this.
-        let (mut ledger, lock) = Ledger::own(&local)?;
+        let (mut ledger, lock) = Ledger::own(&at)?;
         ledger.forget(name, now())?;
-        fs::remove_dir_all(&local).map_err(|error| {
-            Failure::unreachable(format!("{} can't be deleted: {error}", local.display()))
+        fs::remove_dir_all(&at).map_err(|error| {
+            Failure::unreachable(format!("{} can't be deleted: {error}", at.display()))
         })?;
         drop((ledger, lock));
-        return json(&forgotten);
     }
-    change(home, name, |ledger| ledger.forget(name, now()))?;
     json(&forgotten)
 }
 

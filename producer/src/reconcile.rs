@@ -6,7 +6,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use shared::{
@@ -15,9 +15,11 @@ use shared::{
     settings::Settings,
     spans::{Span, Spans},
 };
+use tokio::time::Instant;
 
 use crate::{
     fleet::{Known, fleet},
+    ledger::{Ledger, LedgerError, RunRow},
     planner::{self, Piece, PlanError, PlanInput},
     request::{Asked, Request},
     sieve_args::Kind,
@@ -75,8 +77,40 @@ impl Silence {
     }
 }
 
+/// Why nothing can be queued for what a run lacks.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RestError {
+    /// Nobody knows what it was to search.
+    #[error("its manifest never arrived")]
+    NoManifest,
+    /// Nobody knows all of what it was to test.
+    #[error("only {arrived} of its {wanted} candidates arrived")]
+    Candidates { arrived: usize, wanted: u128 },
+    /// It can't be planned any more.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The ledger can't be read.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
 /// The jobs for what a run lacks. Their ids are numbers; their epoch is the caller's to set.
-pub(crate) fn jobs_for(
+pub(crate) fn plan_rest(
+    ledger: &Ledger,
+    settings: &Settings,
+    run: &RunRow,
+) -> Result<Vec<Job>, RestError> {
+    let manifest = run.manifest.as_ref().ok_or(RestError::NoManifest)?;
+    let candidates = if manifest.parts > 0 { ledger.candidates(run)? } else { Vec::new() };
+    let (arrived, wanted) = (candidates.len(), manifest.requested.len());
+    if manifest.parts > 0 && arrived as u128 != wanted {
+        return Err(RestError::Candidates { arrived, wanted });
+    }
+    let (known, lacking) = (Known::of(ledger)?, ledger.lacking(run)?);
+    Ok(jobs_for(settings, &known, manifest, candidates, &lacking)?)
+}
+
+fn jobs_for(
     settings: &Settings,
     known: &Known,
     manifest: &RunOpened,

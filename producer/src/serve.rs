@@ -5,8 +5,9 @@ use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
 use axum::{
     Router,
     body::{Body, Bytes},
-    extract::{Path, State},
+    extract::{Path, Request, State},
     http::{HeaderMap, StatusCode, header},
+    middleware::{self, Next},
     response::{IntoResponse as _, Response},
     routing::{get, post},
 };
@@ -64,22 +65,29 @@ pub(crate) async fn listen(home: PathBuf, settings: &ServeSettings) -> Result<Li
 impl Listening {
     /// Answers until `stop` is cancelled.
     pub(crate) async fn answer(self, stop: CancellationToken) -> Result<(), Failure> {
+        let desk = Arc::new(self.desk);
         let app = Router::new()
             .route("/v1/ask", post(answer))
             .route("/v1/runs/{run}/survivors/{format}", get(survivors))
+            .route_layer(middleware::from_fn_with_state(Arc::clone(&desk), let_in))
             .route("/health", get(|| async { "ok\n" }))
-            .with_state(Arc::new(self.desk));
+            .with_state(desk);
         let served = axum::serve(self.listener, app)
             .with_graceful_shutdown(async move { stop.cancelled().await });
         served.await.map_err(Failure::internal)
     }
 }
 
-async fn answer(State(desk): State<Arc<Desk>>, headers: HeaderMap, body: Bytes) -> Response {
-    if !is_known(&desk.token, &headers) {
+/// Lets in who brings the token.
+async fn let_in(State(desk): State<Arc<Desk>>, request: Request, next: Next) -> Response {
+    if !is_known(&desk.token, request.headers()) {
         let refusal = Failure::usage("the bearer token is missing or wrong");
         return refused(StatusCode::UNAUTHORIZED, refusal);
     }
+    next.run(request).await
+}
+
+async fn answer(State(desk): State<Arc<Desk>>, body: Bytes) -> Response {
     let ask: Ask = match serde_json::from_slice(&body) {
         Ok(ask) => ask,
         Err(error) => {
@@ -98,13 +106,8 @@ async fn answer(State(desk): State<Arc<Desk>>, headers: HeaderMap, body: Bytes) 
 /// All survivors of a run, as they are read from the ledger.
 async fn survivors(
     State(desk): State<Arc<Desk>>,
-    headers: HeaderMap,
     Path((run, format)): Path<(String, String)>,
 ) -> Response {
-    if !is_known(&desk.token, &headers) {
-        let refusal = Failure::usage("the bearer token is missing or wrong");
-        return refused(StatusCode::UNAUTHORIZED, refusal);
-    }
     let found = check_run_name(&run).and_then(|()| ask::find_run(&desk.home, &run));
     let format: Result<Format, Failure> = format.parse().map_err(Failure::usage);
     let ((ledger, run), format) = match found.and_then(|found| Ok((found, format?))) {

@@ -3,7 +3,10 @@
 //! A reader takes every older version it documents (so far there is only 1) and ignores unknown
 //! fields; a newer or malformed message is refused with the reason, for the dead-letter queue.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+};
 
 use crate::{
     job::{Job, Task},
@@ -180,6 +183,20 @@ pub fn one_line(said: impl std::fmt::Display) -> String {
     let mut line = said.to_string().trim().replace(char::is_control, " ");
     truncate(&mut line, MAX_HEADER);
     line
+}
+
+/// The run and the job that the headers of an unreadable message name. One that names no job gets
+/// a name of its own: the same each time that it is delivered, and not that of another.
+#[must_use]
+pub fn named(message: &Message) -> (String, String) {
+    let named = |name: &str| message.headers.get(name).filter(|value| !value.is_empty()).cloned();
+    let nameless = || {
+        let mut hasher = DefaultHasher::new();
+        message.body.hash(&mut hasher);
+        format!("unknown-{:016x}", hasher.finish())
+    };
+    let run = named("run").unwrap_or_else(|| "unknown".to_owned());
+    (run, named("job").unwrap_or_else(nameless))
 }
 
 /// Cuts a text to at most `most` bytes, at a character's boundary.

@@ -20,7 +20,9 @@ impl Rig {
     /// When there is none to be had.
     #[must_use]
     pub fn session(&self) -> (Runtime, Arc<dyn Broker>) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        // On a thread of its own, where the session works on between two questions.
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a runtime");
         let identity =
             Identity { node: "tests".to_owned(), instance: "tests".to_owned(), role: "producer" };

@@ -187,6 +187,31 @@ fn a_run_whose_queues_are_deleted_heals_by_itself() {
 }
 
 #[test]
+fn queues_that_are_deleted_while_nothing_is_to_be_done_come_back() {
+    let Some(rig) = Rig::rabbit() else { return };
+    let aggregator = rig.spawn_aggregator();
+    LONG.check(&{
+        let worker = rig.spawn_worker(2);
+        let ended = LONG.enqueue(&rig, "r");
+        let status = LONG.finish(&rig, ended);
+        assert!(rig.terminate(worker).success());
+        status
+    });
+    let (node, vhost) = rig.node().unwrap();
+    let queues = job_queues();
+    for queue in &queues {
+        node.delete(&format!("queues/{vhost}/{queue}")).unwrap();
+    }
+    let (runtime, broker) = rig.session();
+    rig.until("the queues to be back", || {
+        let is_there = |queue: &String| runtime.block_on(broker.depth(queue)).unwrap().is_some();
+        queues.iter().all(is_there).then_some(())
+    });
+    runtime.block_on(broker.close());
+    assert!(rig.terminate(aggregator).success());
+}
+
+#[test]
 fn a_lost_vhost_heals_by_itself() {
     let Some(rig) = Rig::rabbit() else { return };
     rig.add_settings(SOON);

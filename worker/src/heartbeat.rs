@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use shared::messages::{HeldJob, SlotState};
+use shared::messages::{HeldJob, SlotState, Stage};
 
-use crate::slots::Slot;
+use crate::{recent::Key, slots::Slot};
 
 /// How often at least, in seconds.
 pub const EVERY_SECONDS: u64 = 5;
@@ -16,6 +16,23 @@ pub struct Holding {
     pub job: HeldJob,
     /// Since when.
     pub since: Instant,
+}
+
+impl Holding {
+    /// A job that runs from now on.
+    #[must_use]
+    pub fn now(key: &Key) -> Self {
+        let job = HeldJob {
+            run: key.run.clone(),
+            job: key.job.clone(),
+            seq: key.seq,
+            stage: Stage::Running,
+            tested: 0,
+            survivors: 0,
+            seconds: 0.0,
+        };
+        Self { job, since: Instant::now() }
+    }
 }
 
 /// The state of one slot, for a heartbeat.

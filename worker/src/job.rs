@@ -2,7 +2,6 @@
 
 use std::{
     ffi::OsString,
-    hash::{DefaultHasher, Hash as _, Hasher as _},
     os::unix::process::ExitStatusExt,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
@@ -258,18 +257,11 @@ pub fn undecodable(
     message: &Message,
     why: &str,
 ) -> Outcome {
-    let named = |name: &str| message.headers.get(name).filter(|value| !value.is_empty()).cloned();
-    // A message that does not even say which job it is gets a name of its own: the same each time
-    // that it is delivered, and not that of another.
-    let nameless = || {
-        let mut hasher = DefaultHasher::new();
-        message.body.hash(&mut hasher);
-        format!("unknown-{:016x}", hasher.finish())
-    };
+    let (run, job) = wire::named(message);
     Outcome {
-        run: named("run").unwrap_or_else(|| "unknown".to_owned()),
+        run,
         epoch: 0,
-        job: named("job").unwrap_or_else(nameless),
+        job,
         seq: 0,
         attempt: attempt_header(&message.headers),
         arch,

@@ -172,7 +172,6 @@ mod tests {
 
     use shared::{
         job::Arch,
-        messages::{HeldJob, Stage},
         outcome::{Device, Return},
     };
 
@@ -190,16 +189,7 @@ mod tests {
 
     fn running() -> Running {
         let key = Key { run: "r".to_owned(), job: "j".to_owned(), seq: 1, epoch: 1 };
-        let job = HeldJob {
-            run: key.run.clone(),
-            job: key.job.clone(),
-            seq: key.seq,
-            stage: Stage::Running,
-            tested: 0,
-            survivors: 0,
-            seconds: 0.0,
-        };
-        let holding = Holding { job, since: Instant::now() };
+        let holding = Holding::now(&key);
         Running { key, number: 1, tags: Vec::new(), holding, orders: watch::Sender::new(None) }
     }
 

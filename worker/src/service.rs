@@ -11,7 +11,7 @@ use shared::{
     broker::{Broker, BrokerError, Delivery, Tag},
     failpoint::{self, Point},
     job::{Arch, Job},
-    messages::{FleetState, Heartbeat, HeldJob, NodeOrder, Stage},
+    messages::{FleetState, Heartbeat, NodeOrder, Stage},
     outcome::{Failure, Outcome, Return, Verdict},
     runner::Progress,
     wire::{self, Message},
@@ -284,7 +284,7 @@ impl Service {
         self.started += 1;
         let number = self.started;
         let (sender, orders) = watch::channel(None);
-        let holding = holding(&key);
+        let holding = Holding::now(&key);
         let tags = vec![tag];
         self.seats.seat(seat, Running { key, number, tags, holding, orders: sender });
         let bench = Arc::clone(&self.bench);
@@ -461,19 +461,6 @@ impl Service {
         tracing::info!(unreported = outcomes, "ended");
         Ok(())
     }
-}
-
-fn holding(key: &Key) -> Holding {
-    let job = HeldJob {
-        run: key.run.clone(),
-        job: key.job.clone(),
-        seq: key.seq,
-        stage: Stage::Running,
-        tested: 0,
-        survivors: 0,
-        seconds: 0.0,
-    };
-    Holding { job, since: Instant::now() }
 }
 
 fn log(outcome: &Outcome) {

@@ -68,17 +68,17 @@ impl Record {
 /// The outcome of a job that the broker itself gave up on: nobody else tells of it.
 fn undelivered(message: &Message) -> Outcome {
     let job: Option<Job> = wire::decode(message).ok();
-    let header = |name: &str| message.headers.get(name).cloned();
-    let named = |name: &str| header(name).unwrap_or_else(|| "unknown".to_owned());
+    let (run, name) = wire::named(message);
+    let death = |header: &str| message.headers.get(header).map_or("unknown", String::as_str);
     let detail = format!(
         "the broker took it off {} after {DELIVERY_LIMIT} deliveries without an outcome ({})",
-        named("x-first-death-queue"),
-        named("x-first-death-reason"),
+        death("x-first-death-queue"),
+        death("x-first-death-reason"),
     );
     Outcome {
-        run: job.as_ref().map_or_else(|| named("run"), |job| job.run.clone()),
+        run: job.as_ref().map_or(run, |job| job.run.clone()),
         epoch: job.as_ref().map_or(0, |job| job.epoch),
-        job: job.as_ref().map_or_else(|| named("job"), |job| job.id.clone()),
+        job: job.as_ref().map_or(name, |job| job.id.clone()),
         seq: job.as_ref().map_or(0, |job| job.seq),
         attempt: job.as_ref().map_or(0, |job| job.attempt),
         arch: job.as_ref().map_or(Arch::Cpu, |job| job.arch),

@@ -21,6 +21,9 @@ const RESULT: &str = "result";
 /// What the job of such a result is called: this and its number.
 const RESULT_PREFIX: &str = "result.";
 
+/// The header that says what a copy died of.
+const LAST_ERROR: &str = "last_error";
+
 /// Which dead letters are meant: those that meet every condition.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeadFilter {
@@ -140,6 +143,12 @@ fn kind_of(job: &Job) -> String {
     job.headers().remove("kind").unwrap_or_default()
 }
 
+fn as_header(text: &str) -> String {
+    let mut text = text.to_owned();
+    wire::truncate(&mut text, wire::MAX_HEADER);
+    text
+}
+
 /// The dead job as people at the management UI should see it.
 fn copy_of(outcome: &Outcome, job: Option<&Job>, error: &str) -> Message {
     let mut headers = job.map(Job::headers).unwrap_or_default();
@@ -147,9 +156,7 @@ fn copy_of(outcome: &Outcome, job: Option<&Job>, error: &str) -> Message {
     headers.insert("job".to_owned(), outcome.job.clone());
     headers.insert("node".to_owned(), format!("{}/{}", outcome.node, outcome.device.name));
     headers.insert(SCHEMA.to_owned(), Job::SCHEMA.to_string());
-    let mut error = error.to_owned();
-    wire::truncate(&mut error, wire::MAX_HEADER);
-    headers.insert("last_error".to_owned(), error);
+    headers.insert(LAST_ERROR.to_owned(), as_header(error));
     Message { kind: Job::TYPE.to_owned(), headers, body: outcome.echo.clone().unwrap_or_default() }
 }
 
@@ -241,8 +248,7 @@ impl Ledger {
     pub fn set_aside(&mut self, message: &Message, why: &str, now: f64) -> Result<(), LedgerError> {
         let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut copy = message.clone();
-        let mut error = why.to_owned();
-        wire::truncate(&mut error, wire::MAX_HEADER);
+        let error = as_header(why);
         let headers = serde_json::to_string(&copy.headers)
             .map_err(|error| LedgerError::Corrupt(error.to_string()))?;
         let new = tx.execute(
@@ -251,7 +257,7 @@ impl Ledger {
             params![message.kind, headers, message.body, error, now],
         )?;
         if new > 0 {
-            copy.headers.insert("last_error".to_owned(), error);
+            copy.headers.insert(LAST_ERROR.to_owned(), error);
             outbox::post_message(&tx, 0, topology::DEAD_RESULTS, &copy, now)?;
         }
         Ok(tx.commit()?)
@@ -295,17 +301,10 @@ impl Ledger {
         filter: &DeadFilter,
         now: f64,
     ) -> Result<Vec<DeadLetter>, LedgerError> {
-        let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let letters = letters(&tx, filter)?;
-        for letter in &letters {
-            if let Some(id) = result_id(letter) {
-                requeue_result(&tx, id, now)?;
-            } else {
-                requeue_job(&tx, letter, now)?;
-            }
-        }
-        tx.commit()?;
-        Ok(letters)
+        self.change_dead(filter, |tx, letter| match result_id(letter) {
+            Some(id) => requeue_result(tx, id, now),
+            None => requeue_job(tx, letter, now),
+        })
     }
 
     /// Takes dead letters off the list for good. What their jobs would have covered stays
@@ -318,18 +317,29 @@ impl Ledger {
         filter: &DeadFilter,
         now: f64,
     ) -> Result<Vec<DeadLetter>, LedgerError> {
-        let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let letters = letters(&tx, filter)?;
-        for letter in &letters {
-            if let Some(id) = result_id(letter) {
-                tx.execute("DELETE FROM dead_results WHERE id = ?1", [id])?;
-            } else {
-                tx.execute(
+        self.change_dead(filter, |tx, letter| {
+            match result_id(letter) {
+                Some(id) => tx.execute("DELETE FROM dead_results WHERE id = ?1", [id])?,
+                None => tx.execute(
                     "UPDATE dead SET discarded_at = ?3, body = NULL
                      WHERE run = (SELECT id FROM runs WHERE name = ?1) AND job = ?2",
                     params![letter.run, letter.job, now],
-                )?;
-            }
+                )?,
+            };
+            Ok(())
+        })
+    }
+
+    /// Changes the letters that a filter takes, all or none; returns them as they were.
+    fn change_dead(
+        &mut self,
+        filter: &DeadFilter,
+        change: impl Fn(&Connection, &DeadLetter) -> Result<(), LedgerError>,
+    ) -> Result<Vec<DeadLetter>, LedgerError> {
+        let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let letters = letters(&tx, filter)?;
+        for letter in &letters {
+            change(&tx, letter)?;
         }
         tx.commit()?;
         Ok(letters)

@@ -8,12 +8,11 @@ use rusqlite::{
 };
 use shared::{
     job::Job,
-    messages::{FleetState, NodeOrder, RunOpened},
+    messages::{FleetState, NodeOrder},
     spans::Spans,
 };
 
 use super::{
-    coverage, dead,
     open::{Ledger, LedgerError},
     outbox,
     runs::{self, RunRow, RunState},
@@ -159,11 +158,7 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError`] when the ledger can't be read.
     pub fn lacking(&self, run: &RunRow) -> Result<Spans, LedgerError> {
-        let mut reached = coverage::covered(&self.db, run.id)?;
-        let dead = dead::of_run(&self.db, run.id)?;
-        reached.extend(dead.into_iter().filter_map(|job| job.span));
-        let wanted = run.manifest.iter().flat_map(RunOpened::wanted);
-        Ok(wanted.flat_map(|span| reached.holes(span)).collect())
+        runs::lacking(&self.db, run)
     }
 
     /// Deletes everything about a run that has ended; `None` when there is no such run.

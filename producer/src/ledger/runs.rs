@@ -270,9 +270,15 @@ fn has_failed(db: &Connection, run: &RunRow, manifest: &RunOpened) -> Result<boo
         return Ok(true);
     }
     // Nothing is left but dead jobs when what they would have covered fills every hole.
+    Ok(lacking(db, run)?.is_empty())
+}
+
+/// What a run lacks and no dead job stands for.
+pub(super) fn lacking(db: &Connection, run: &RunRow) -> Result<Spans, LedgerError> {
     let mut reached = coverage::covered(db, run.id)?;
     reached.extend(dead::of_run(db, run.id)?.into_iter().filter_map(|job| job.span));
-    Ok(manifest.wanted().into_iter().all(|span| reached.holes(span).is_empty()))
+    let wanted = run.manifest.iter().flat_map(RunOpened::wanted);
+    Ok(wanted.flat_map(|span| reached.holes(span)).collect())
 }
 
 impl Ledger {

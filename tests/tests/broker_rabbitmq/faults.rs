@@ -142,3 +142,32 @@ async fn a_cluster_of_three_goes_on_without_its_leader_and_without_another() {
     }
     broker.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscription_that_is_polled_in_passing_has_one_consumer_after_every_loss() {
+    let Some((node, vhost, url)) = place().await else { return };
+    let broker = service(&url).await;
+    let mut subscription = broker.subscribe(QUEUE, 100).await.unwrap();
+    let count = 20;
+    for turn in 0..2 {
+        node.close_all_connections(&vhost).unwrap();
+        broker
+            .publish_all((0..count).map(|n| (QUEUE.to_owned(), message(n))).collect())
+            .await
+            .unwrap();
+        let mut seen = BTreeSet::new();
+        let all = async {
+            while seen.len() < count {
+                // As in a loop with other things to do: mostly it is given up at once.
+                let next = timeout(Duration::from_micros(200), subscription.next(1));
+                let Ok(deliveries) = next.await else { continue };
+                for delivery in deliveries.unwrap() {
+                    seen.insert(number(&delivery));
+                    broker.ack(vec![delivery.tag]).await.unwrap();
+                }
+            }
+        };
+        soon(&format!("every message of turn {turn}"), all).await;
+    }
+    broker.close().await;
+}

@@ -227,6 +227,18 @@ async fn a_user_without_permission_is_told_which() {
     broker.close().await;
 }
 
+#[tokio::test]
+async fn questions_about_a_missing_queue_use_nothing_up() {
+    let Some(node) = unless_absent(RabbitNode::shared()) else { return };
+    let vhost = node.add_vhost().unwrap();
+    let broker = service(&node.url(&vhost)).await;
+    // More than a connection has channels: each refusal costs one.
+    for _ in 0..2500 {
+        assert_eq!(soon("an answer", broker.depth(QUEUE)).await.unwrap(), None);
+    }
+    broker.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_missing_topology_is_named_with_the_command_that_makes_it() {
     let Some(node) = unless_absent(RabbitNode::shared()) else { return };

@@ -4,7 +4,7 @@ use shared::{
     job::Job,
     outcome::Failure,
     topology,
-    wire::{Message, encode},
+    wire::{Message, Wire as _, encode},
 };
 
 use super::books::*;
@@ -131,6 +131,18 @@ fn a_job_that_the_broker_gave_up_on_is_dead() {
     assert_eq!(letters.len(), 1);
     assert_eq!(letters[0].failure, "DeliveryLimit");
     assert!(letters[0].last_error.contains("jobs.seed.cpu"), "{letters:?}");
+}
+
+#[test]
+fn messages_that_name_no_job_are_told_apart() {
+    let mut books = Books::new();
+    let torn = |body: &[u8]| {
+        let message =
+            Message { kind: Job::TYPE.to_owned(), headers: [].into(), body: body.to_vec() };
+        Record::decode(&message).unwrap()
+    };
+    books.apply(&[torn(b"one"), torn(b"another"), torn(b"one")]);
+    assert_eq!(books.ledger.dead_letters(&all()).unwrap().len(), 2);
 }
 
 #[test]

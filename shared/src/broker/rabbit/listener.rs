@@ -20,6 +20,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::{
     super::{BrokerError, Listener},
     consuming::Consuming,
+    lasting::Lasting,
     properties::{read, short},
     session::Session,
     supervisor::Link,
@@ -46,7 +47,7 @@ pub(super) struct EventListener {
     link: Link,
     /// How many queues this broker value has declared.
     declared: Arc<AtomicU64>,
-    hearing: Option<Hearing>,
+    hearing: Lasting<Hearing>,
     ready: VecDeque<Message>,
     /// Until when silence is nothing special.
     quiet: Instant,
@@ -65,22 +66,19 @@ impl EventListener {
     pub(super) async fn open(link: Link, declared: Arc<AtomicU64>) -> Result<Self, BrokerError> {
         let waits = super::supervisor::waits();
         let (ready, quiet) = (VecDeque::new(), Instant::now() + SILENCE);
-        let mut this = Self { link, declared, hearing: None, ready, quiet, waits };
+        let mut this = Self { link, declared, hearing: Lasting::default(), ready, quiet, waits };
         this.resume().await?;
         Ok(this)
     }
 
     async fn resume(&mut self) -> Result<&mut Hearing, BrokerError> {
-        let fresh = match self.hearing.take() {
-            Some(hearing) => hearing,
-            None => {
-                let identity = &self.link.identity;
-                let base = events_queue(&identity.node, &identity.instance);
-                let declared = &self.declared;
-                self.link.attempt(|session| hear(session, next_name(&base, declared))).await?
-            }
+        let (link, declared) = (&self.link, &self.declared);
+        let set_up = || {
+            let (link, declared) = (link.clone(), Arc::clone(declared));
+            let base = events_queue(&link.identity.node, &link.identity.instance);
+            async move { link.attempt(|session| hear(session, next_name(&base, &declared))).await }
         };
-        Ok(self.hearing.insert(fresh))
+        self.hearing.get(set_up).await
     }
 }
 
@@ -142,9 +140,9 @@ impl Listener for EventListener {
                 self.quiet = Instant::now() + SILENCE;
                 match bound {
                     Ok(()) => {}
-                    Err(Trouble::Lost(_)) => self.hearing = None,
+                    Err(Trouble::Lost(_)) => self.hearing.end(),
                     Err(Trouble::Final(error)) => {
-                        self.hearing = None;
+                        self.hearing.end();
                         return Err(error);
                     }
                 }
@@ -163,7 +161,7 @@ impl Listener for EventListener {
                 continue;
             }
             let fruitful = hearing.consuming.fruitful;
-            self.hearing = None;
+            self.hearing.end();
             if !fruitful {
                 sleep(self.waits.next_wait()).await;
             }

@@ -6,6 +6,7 @@ mod broker;
 mod channels;
 mod consuming;
 mod dial;
+mod lasting;
 mod ledger;
 mod listener;
 mod outgoing;

@@ -12,6 +12,7 @@ use tokio::time::sleep;
 use super::{
     super::{BrokerError, Delivery, Subscription, Tag},
     consuming::Consuming,
+    lasting::Lasting,
     properties::{read, short},
     session::Session,
     supervisor::Link,
@@ -25,7 +26,7 @@ pub(super) struct QueueSubscription {
     link: Link,
     queue: String,
     prefetch: u16,
-    consuming: Option<Consuming>,
+    consuming: Lasting<Consuming>,
     waits: Waits,
 }
 
@@ -33,21 +34,20 @@ impl QueueSubscription {
     pub(super) async fn open(link: Link, queue: &str, prefetch: u16) -> Result<Self, BrokerError> {
         let waits = super::supervisor::waits();
         let queue = queue.to_owned();
-        let mut this = Self { link, queue, prefetch: prefetch.max(1), consuming: None, waits };
+        let mut this =
+            Self { link, queue, prefetch: prefetch.max(1), consuming: Lasting::default(), waits };
         this.resume().await?;
         Ok(this)
     }
 
     /// The consumer at work, or a new one in place of one that ended.
     async fn resume(&mut self) -> Result<&mut Consuming, BrokerError> {
-        let fresh = match self.consuming.take() {
-            Some(consuming) => consuming,
-            None => {
-                let (queue, prefetch) = (self.queue.as_str(), self.prefetch);
-                self.link.attempt(move |session| consume(session, queue, prefetch)).await?
-            }
+        let (link, queue, prefetch) = (&self.link, &self.queue, self.prefetch);
+        let set_up = || {
+            let (link, queue) = (link.clone(), queue.clone());
+            async move { link.attempt(|session| consume(session, &queue, prefetch)).await }
         };
-        Ok(self.consuming.insert(fresh))
+        self.consuming.get(set_up).await
     }
 }
 
@@ -87,7 +87,7 @@ impl Subscription for QueueSubscription {
                 return Ok(deliveries.into_iter().map(deliver).collect());
             }
             let fruitful = consuming.fruitful;
-            self.consuming = None;
+            self.consuming.end();
             tracing::debug!(queue = %self.queue, "a consumer ended; it is set up again");
             if !fruitful {
                 // A consumer that ends again and again must not turn into a storm.
