@@ -1,0 +1,3 @@
+//! `runner-cuda`: one sieve job on an NVIDIA GPU (see `shared::runner`).
+
+fn main() {}

@@ -1,0 +1,131 @@
+//! The device code on whatever OpenCL device is here (PoCL makes one of the processor) equals the
+//! reference engine in everything that it reports.
+#![expect(clippy::unwrap_used, reason = "a test stops where something is wrong")]
+
+#[path = "../src/bin/runner_opencl/driver.rs"]
+mod driver;
+
+use kernels::{
+    device::{Cache, Device, Form, Plan},
+    engine::Prepared,
+    generators::stream,
+    runner::Tester,
+    sequence::Sequence,
+};
+use shared::{
+    families::Family,
+    job::Engine,
+    sieve::{Direction, Mode, Seeds, Sieve, Skips},
+    spans::Span,
+    witness::{Witness, splitmix64},
+};
+
+/// The device, or `None` with a message where there is none.
+fn device() -> Option<driver::OpenCl> {
+    let folder = std::env::temp_dir().join(format!("rigqueue-opencl-{}", std::process::id()));
+    driver::OpenCl::open(Cache::at(folder)).inspect_err(|fault| println!("skipped: {fault}")).ok()
+}
+
+/// Random numbers that are the same in every run.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 += 1;
+        splitmix64(self.0) % end
+    }
+
+    fn of<T: Copy>(&mut self, all: &[T]) -> T {
+        all[self.below(all.len() as u64) as usize]
+    }
+}
+
+/// A question, the seeds that it is put to, and how the device is to look.
+#[derive(Debug)]
+struct Asked {
+    sieve: Sieve,
+    witness: Witness,
+    seeds: Seeds,
+    form: Form,
+}
+
+/// Any modulus, direction and window; ranges of one seed, unaligned ones, ones at the end of the
+/// seed width, lists; one of the seeds made most of the draws.
+fn ask(family: Family, random: &mut Random) -> Asked {
+    let modulus = match random.below(4) {
+        0 | 1 => 1000,
+        2 => random.of(&[2, 3, 10, 64, 1 << 20, 32_768, 32_769, i32::MAX as u32]),
+        _ => 2 + random.below(70_000) as u32,
+    };
+    let lo = random.of(&[0, 0, 1, 7]);
+    let skips = Skips { lo, hi: lo + random.below(9) as u32 };
+    let k = 1 + random.below(20) as u32;
+    let direction = random.of(&[Direction::Forward, Direction::Reverse, Direction::Both]);
+    let need = 1 + random.below(u64::from(k)) as u32;
+    let both = 1 + random.below(u64::from(k)) as u32;
+    let count = random.of(&[1, 2, 15, 16, 17, 500, 2049]);
+    let last = u64::try_from(family.seed_end() - 1).unwrap();
+    let first = match random.below(3) {
+        0 => last - (count - 1),
+        1 => 0,
+        _ => splitmix64(random.0) & last,
+    }
+    .min(last - (count - 1));
+    let seeds = if random.below(4) == 0 {
+        let seeds = (0..count).map(|n| splitmix64(first ^ n) & last).collect();
+        Seeds::Candidates { first_index: 9, seeds }
+    } else {
+        Seeds::Range(Span::new(first, first + (count - 1)).unwrap())
+    };
+    let mut sieve = Sieve {
+        family,
+        direction,
+        mode: Mode::Fixed,
+        modulus,
+        draws: (0..k).map(|_| random.below(u64::from(modulus)) as u32).collect(),
+        advance: random.of(&[0, 0, 3, 700]),
+        skips,
+        need,
+        reverse_need: if direction == Direction::Both { both } else { need },
+    };
+    let planted = Sequence::new(&seeds).get(random.below(count));
+    let skip = skips.lo + random.below(u64::from(skips.count())) as u32;
+    let outputs = stream(family, modulus, planted, sieve.last_position() as usize + 1);
+    for index in (0..k).filter(|_| random.below(4) > 0).collect::<Vec<_>>() {
+        let output = outputs[sieve.position(index, skip) as usize];
+        let place = if direction == Direction::Reverse { k - 1 - index } else { index };
+        sieve.draws[place as usize] = (output % u64::from(modulus)) as u32;
+    }
+    let witness = Witness::new(k, need, 1 + random.below(u64::from(need)) as u32);
+    sieve.validate().unwrap();
+    sieve.validate_witness(witness).unwrap();
+    Asked { sieve, witness, seeds, form: random.of(&[Form::Shortest, Form::Table]) }
+}
+
+/// How many survived, the same on the device as by the definition.
+fn assert_agreement(device: &mut driver::OpenCl, asked: &Asked) -> usize {
+    let Asked { sieve, witness, seeds, form } = asked;
+    let listed = matches!(seeds, Seeds::Candidates { .. });
+    let plan = Plan::new(sieve, *witness, listed, *form).unwrap();
+    let mut tester = Device::new(device, &plan, sieve, *witness).unwrap();
+    let seeds = Sequence::new(seeds);
+    let expected = Prepared::new(Engine::Reference, sieve, *witness).test(&seeds, usize::MAX);
+    assert_eq!(tester.test(&seeds, usize::MAX).unwrap(), expected, "{asked:?}");
+    tester.conclude().unwrap();
+    expected.found.len()
+}
+
+#[test]
+fn random_plans_of_every_family_agree_with_the_reference() {
+    let Some(mut device) = device() else { return };
+    let mut random = Random(4);
+    let mut survivors = 0;
+    for turn in 0..4 {
+        for &family in Family::ALL {
+            let began = std::time::Instant::now();
+            survivors += assert_agreement(&mut device, &ask(family, &mut random));
+            println!("{turn} {family} {:.2} s", began.elapsed().as_secs_f64());
+        }
+    }
+    assert!(survivors > 100, "{survivors}");
+}
