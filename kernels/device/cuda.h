@@ -4,6 +4,8 @@ typedef unsigned int u32;
 typedef unsigned long long u64;
 
 #define FUNCTION static __device__ __forceinline__
+/* For what is long and seldom run: one copy of it. */
+#define SELDOM static __device__ __noinline__
 #define KERNEL extern "C" __global__ void __launch_bounds__(GROUP)
 #define GLOBAL
 #define TABLE const u32 *__restrict__
@@ -13,6 +15,16 @@ FUNCTION u64 item(void) { return (u64)blockIdx.x * GROUP + threadIdx.x; }
 FUNCTION u32 items(void) { return gridDim.x * GROUP; }
 
 FUNCTION u32 high_product(u32 a, u32 b) { return __umulhi(a, b); }
+
+/* Keeps the compiler from knowing where a word comes from. */
+#define OPAQUE(word) asm volatile("" : "+r"(word))
+
+/* Adds to a count where a residue is a draw. In assembly, since the compiler would make three
+   instructions of it, and gather them at the end with all residues in registers until then. */
+#define MATCH(count, residue, draw, one)                                                          \
+    asm volatile("{ .reg .pred p; setp.eq.u32 p, %1, %2; @p add.u32 %0, %0, %3; }"                \
+                 : "+r"(count)                                                                    \
+                 : "r"(residue), "n"(draw), "n"(one))
 
 /* The number of one more entry of a list. The warp's threads that want one ask together. */
 FUNCTION u32 reserve(GLOBAL u32 *length) {

@@ -102,6 +102,9 @@ FUNCTION u32 quick_twist(Quick *g) {
         if (p == 227) {
             g->c = g->seed;
             g->d = g->middle;
+            /* Computing the words again is cheaper than keeping hundreds of them. */
+            OPAQUE(g->c);
+            OPAQUE(g->d);
         }
         far = g->d ^ mersenne_move(&g->c, p - 226);
         g->d = mersenne_next_word(g->d, p + 171);
@@ -110,6 +113,8 @@ FUNCTION u32 quick_twist(Quick *g) {
         if (p == 454) {
             g->e = g->seed;
             g->d = g->middle;
+            OPAQUE(g->e);
+            OPAQUE(g->d);
         }
         far = g->d ^ mersenne_move(&g->e, p - 453) ^ mersenne_move(&g->c, p - 226);
         g->d = mersenne_next_word(g->d, p - 56);

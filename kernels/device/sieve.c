@@ -9,7 +9,7 @@
 /* Whether some skip has `least` matches among a table's draws. A table is its number of rows, and
    for each position that is wanted a row: how to get there, how many draws are compared with it,
    and of each draw its residue and the number of its skip. */
-FUNCTION int reaches(u64 seed, TABLE table, u32 least) {
+SELDOM int reaches(u64 seed, TABLE table, u32 least) {
     u32 counts[SKIPS];
     for (u32 skip = 0; skip < SKIPS; skip++) counts[skip] = 0;
     Rng g;

@@ -14,5 +14,5 @@ mod witness;
 pub use cache::{Cache, KeyParts};
 pub use driver::{Driver, Fault, Launch, Loaded, Report};
 pub use plan::{Form, Plan, Unsupported};
-pub use source::{EXAMINERS, FOUND_LENGTH, GROUP, Language, QUEUE_LENGTH, SEEDS};
+pub use source::{EXAMINERS, FOUND_LENGTH, GROUP, Language, QUEUE_LENGTH};
 pub use tester::Device;

@@ -45,6 +45,7 @@ pub struct Plan {
     /// The first stage, when it is written out.
     straight: Option<String>,
     tables: Vec<u32>,
+    first_draws: u32,
     /// A rough count of operations a seed.
     work: f64,
     /// The share of seeds that pass the first stage by chance, and that are near misses.
@@ -114,6 +115,7 @@ impl Plan {
             },
             straight,
             tables,
+            first_draws: first.first,
             work: work(sieve, first.first),
             passing: share(first),
             near: share(witness),
@@ -132,6 +134,12 @@ impl Plan {
         &self.tables
     }
 
+    /// How many consecutive seeds one item of `filter` tests.
+    #[must_use]
+    pub const fn seeds_per_item(&self) -> u32 {
+        if self.is_straight() { 1 } else { source::SEEDS }
+    }
+
     /// Whether the first stage is written out.
     #[must_use]
     pub const fn is_straight(&self) -> bool {
@@ -142,6 +150,12 @@ impl Plan {
     #[must_use]
     pub const fn is_listed(&self) -> bool {
         self.shape.listed
+    }
+
+    /// How many draws the first stage looks at under each skip.
+    #[must_use]
+    pub const fn first_draws(&self) -> u32 {
+        self.first_draws
     }
 
     /// A rough count of operations a seed.

@@ -6,8 +6,9 @@ use shared::families::Family;
 
 /// Items of one group (a block of threads in CUDA's words).
 pub const GROUP: usize = 128;
-/// Consecutive seeds that one item tests.
-pub const SEEDS: u32 = 16;
+/// Consecutive seeds that one item tests by a table. A first stage that is written out is a seed's
+/// work as it stands: in a loop the compilers would hold its constants in registers, all of them.
+pub(super) const SEEDS: u32 = 16;
 /// Seeds that may pass the first stage of one launch.
 pub const QUEUE_LENGTH: usize = 1 << 20;
 /// Seeds that may survive one launch.
@@ -79,7 +80,7 @@ fn defines(shape: &Shape, straight: bool) -> String {
     define("MODULUS_TWOS", &shape.modulus.trailing_zeros());
     define("SKIPS", &shape.skips);
     define("GROUP", &GROUP);
-    define("SEEDS", &SEEDS);
+    define("SEEDS", &if straight { 1 } else { SEEDS });
     define("QUEUE_LENGTH", &format_args!("{QUEUE_LENGTH}u"));
     define("FOUND_LENGTH", &format_args!("{FOUND_LENGTH}u"));
     define("LAST_POSITION", &shape.last_position);

@@ -52,7 +52,7 @@ pub(super) fn function(rows: &Rows, skips: u32, least: u32, affine: Option<Affin
         }
         for pair in pairs {
             let (word, shift) = (pair.skip / 4, pair.skip % 4 * 8);
-            line(format_args!("    c{word} += r == {}u ? {}u : 0;", pair.draw, 1_u32 << shift));
+            line(format_args!("    MATCH(c{word}, r, {}u, {}u);", pair.draw, 1_u32 << shift));
         }
         before = Some(position);
     }

@@ -2,7 +2,7 @@
 
 use kernels::device::{
     Cache, Driver, EXAMINERS, FOUND_LENGTH, Fault, GROUP, KeyParts, Language, Launch, Loaded, Plan,
-    QUEUE_LENGTH, Report, SEEDS,
+    QUEUE_LENGTH, Report,
 };
 use ocl::{
     Buffer, Context, Device, DeviceType, Kernel, MemFlags, Platform, Program, Queue,
@@ -109,7 +109,7 @@ impl Driver for OpenCl {
         let program = self.program(&plan.source(Language::OpenCl))?;
         let queue = Queue::new(&self.context, self.device, None).map_err(lost)?;
         let buffers = Buffers::new(&queue, plan).map_err(lost)?;
-        Ok(Box::new(buffers.kernels(&program, &queue).map_err(lost)?))
+        Ok(Box::new(buffers.kernels(&program, &queue, plan).map_err(lost)?))
     }
 }
 
@@ -142,7 +142,7 @@ impl Buffers {
         })
     }
 
-    fn kernels(self, program: &Program, queue: &Queue) -> ocl::Result<OnDevice> {
+    fn kernels(self, program: &Program, queue: &Queue, plan: &Plan) -> ocl::Result<OnDevice> {
         let kernel = |name: &str, arguments: &dyn Fn(&mut KernelBuilder<'_>)| {
             let mut builder = Kernel::builder();
             builder.program(program).name(name).queue(queue.clone());
@@ -158,12 +158,13 @@ impl Buffers {
             builder.arg(0_u32).arg(0_u32).arg(self.totals.clone()).arg(self.queue.clone());
             builder.arg(self.found.clone()).arg(self.sums.clone());
         })?;
-        Ok(OnDevice { buffers: self, filter, examine })
+        Ok(OnDevice { seeds_per_item: plan.seeds_per_item(), buffers: self, filter, examine })
     }
 }
 
 /// A plan on the device.
 struct OnDevice {
+    seeds_per_item: u32,
     buffers: Buffers,
     filter: Kernel,
     examine: Kernel,
@@ -172,7 +173,8 @@ struct OnDevice {
 impl OnDevice {
     #[expect(unsafe_code, reason = "a kernel is not checked by the compiler that starts it")]
     fn start(&self, launch: &Launch<'_>) -> ocl::Result<()> {
-        let items = (launch.count as usize).div_ceil(SEEDS as usize).next_multiple_of(GROUP);
+        let items =
+            (launch.count as usize).div_ceil(self.seeds_per_item as usize).next_multiple_of(GROUP);
         self.buffers.totals.write(&[0_u32, 0][..]).enq()?;
         if !launch.list.is_empty() {
             self.buffers.list.write(launch.list).enq()?;
