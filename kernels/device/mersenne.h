@@ -103,8 +103,8 @@ FUNCTION u32 quick_twist(Quick *g) {
             g->c = g->seed;
             g->d = g->middle;
             /* Computing the words again is cheaper than keeping hundreds of them. */
-            OPAQUE(g->c);
-            OPAQUE(g->d);
+            OPAQUE(g->c, y);
+            OPAQUE(g->d, y);
         }
         far = g->d ^ mersenne_move(&g->c, p - 226);
         g->d = mersenne_next_word(g->d, p + 171);
@@ -113,8 +113,8 @@ FUNCTION u32 quick_twist(Quick *g) {
         if (p == 454) {
             g->e = g->seed;
             g->d = g->middle;
-            OPAQUE(g->e);
-            OPAQUE(g->d);
+            OPAQUE(g->e, z);
+            OPAQUE(g->d, z);
         }
         far = g->d ^ mersenne_move(&g->e, p - 453) ^ mersenne_move(&g->c, p - 226);
         g->d = mersenne_next_word(g->d, p - 56);

@@ -1,5 +1,6 @@
 //! The device code on whatever OpenCL device is here (PoCL makes one of the processor) equals the
 //! reference engine in everything that it reports.
+#![expect(clippy::print_stdout, reason = "a test that is skipped says so")]
 #![expect(clippy::unwrap_used, reason = "a test stops where something is wrong")]
 
 #[path = "../src/bin/runner_opencl/driver.rs"]
@@ -39,7 +40,11 @@ fn alone() -> MutexGuard<'static, ()> {
 /// The device, or `None` with a message where there is none.
 fn device() -> Option<driver::OpenCl> {
     let folder = std::env::temp_dir().join(format!("rigqueue-opencl-{}", std::process::id()));
-    driver::OpenCl::open(Cache::at(folder)).inspect_err(|fault| println!("skipped: {fault}")).ok()
+    let found = driver::OpenCl::open(Cache::at(folder));
+    if let Err(fault) = &found {
+        println!("skipped: {fault}");
+    }
+    found.ok()
 }
 
 /// Random numbers that are the same in every run.
@@ -135,10 +140,8 @@ fn assert_random_plans_agree(families: &[Family], mut random: Random) {
     let _alone = alone();
     let Some(mut device) = device() else { return };
     let mut survivors = 0;
-    for _ in 0..2 {
-        for &family in families {
-            survivors += assert_agreement(&mut device, &ask(family, &mut random));
-        }
+    for &family in families {
+        survivors += assert_agreement(&mut device, &ask(family, &mut random));
     }
     assert!(survivors > 100, "{survivors}");
 }

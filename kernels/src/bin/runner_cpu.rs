@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    kernels::runner::report("runner-cpu", |args| kernels::runner::run_cpu(args))
+    kernels::runner::report("runner-cpu", kernels::runner::run_cpu)
 }

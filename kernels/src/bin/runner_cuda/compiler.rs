@@ -135,7 +135,7 @@ impl<'a> Program<'a> {
         unsafe { result::compile_program(self.program, &[option]) }.map_err(|error| {
             // SAFETY: as above.
             let log = unsafe { result::get_program_log(self.program) }.unwrap_or_default();
-            let log: Vec<u8> = log.into_iter().map(|byte| byte.cast_unsigned()).collect();
+            let log: Vec<u8> = log.into_iter().map(c_char::cast_unsigned).collect();
             let log = String::from_utf8_lossy(&log).trim_end_matches('\0').to_owned();
             Fault::rejected(format!("NVRTC does not compile the sieve: {error:?} {log}"))
         })
@@ -159,7 +159,7 @@ impl<'a> Program<'a> {
     fn ptx(&self) -> Result<Vec<u8>, NvrtcError> {
         // SAFETY: the program was compiled and is not freed yet.
         let ptx = unsafe { result::get_ptx(self.program) }?;
-        Ok(ptx.into_iter().map(|byte| byte.cast_unsigned()).collect())
+        Ok(ptx.into_iter().map(c_char::cast_unsigned).collect())
     }
 }
 

@@ -67,7 +67,7 @@ impl OpenCl {
         let parts =
             KeyParts { source, options: OPTIONS, compiler: &self.compiler, device: &self.name };
         if let Some(binary) = self.cache.get(&parts)
-            && let Ok(program) = self.from_binary(&binary)
+            && let Ok(program) = self.load_binary(&binary)
         {
             return Ok(program);
         }
@@ -88,14 +88,14 @@ impl OpenCl {
         Ok(built)
     }
 
-    fn from_binary(&self, binary: &[u8]) -> ocl::Result<Program> {
+    fn load_binary(&self, binary: &[u8]) -> ocl::Result<Program> {
         let options = std::ffi::CString::new(OPTIONS)?;
         Program::with_binary(&self.context, &[self.device], &[binary], &options)
     }
 }
 
 /// The device failed under the job.
-fn lost(error: ocl::Error) -> Fault {
+fn lost(error: &ocl::Error) -> Fault {
     let why = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
     Fault::lost(format!("OpenCL failed: {why}"))
 }
@@ -107,9 +107,9 @@ impl Driver for OpenCl {
 
     fn load(&mut self, plan: &Plan) -> Result<Box<dyn Loaded>, Fault> {
         let program = self.program(&plan.source(Language::OpenCl))?;
-        let queue = Queue::new(&self.context, self.device, None).map_err(lost)?;
-        let buffers = Buffers::new(&queue, plan).map_err(lost)?;
-        Ok(Box::new(buffers.kernels(&program, &queue, plan).map_err(lost)?))
+        let queue = Queue::new(&self.context, self.device, None).map_err(|error| lost(&error))?;
+        let buffers = Buffers::new(&queue, plan).map_err(|error| lost(&error))?;
+        Ok(Box::new(buffers.kernels(&program, &queue, plan).map_err(|error| lost(&error))?))
     }
 }
 
@@ -215,10 +215,10 @@ impl OnDevice {
 
 impl Loaded for OnDevice {
     fn launch(&mut self, launch: Launch<'_>) -> Result<Report, Fault> {
-        self.start(&launch).and_then(|()| self.read()).map_err(lost)
+        self.start(&launch).and_then(|()| self.read()).map_err(|error| lost(&error))
     }
 
     fn overwrite_tables(&mut self, tables: &[u32]) -> Result<(), Fault> {
-        self.buffers.tables.write(tables).enq().map_err(lost)
+        self.buffers.tables.write(tables).enq().map_err(|error| lost(&error))
     }
 }
