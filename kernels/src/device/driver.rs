@@ -1,6 +1,6 @@
 //! The seam between the sieve and what drives a GPU.
 
-use shared::outcome::Failure;
+use shared::{exit_codes, outcome::Failure};
 
 use super::plan::Plan;
 
@@ -33,10 +33,10 @@ impl Fault {
         Self { failure: Failure::WitnessMissed, detail }
     }
 
-    /// The program is at fault, on every device of the kind.
+    /// This compiler does not take the program. Another's may: it costs the job an attempt.
     #[must_use]
-    pub const fn rejected(detail: String) -> Self {
-        Self { failure: Failure::Rejected, detail }
+    pub const fn uncompiled(detail: String) -> Self {
+        Self { failure: Failure::ExitCode(exit_codes::DEVICE as i32), detail }
     }
 }
 

@@ -104,9 +104,9 @@ impl Compiler {
     /// Compiles a program to a cubin, or to PTX for a virtual target.
     ///
     /// # Errors
-    /// [`Fault::rejected`] with what the compiler says.
+    /// [`Fault::uncompiled`] with what the compiler says.
     pub(crate) fn compile(&self, source: &str, target: Target) -> Result<Vec<u8>, Fault> {
-        let source = CString::new(source).map_err(|error| Fault::rejected(error.to_string()))?;
+        let source = CString::new(source).map_err(|error| Fault::uncompiled(error.to_string()))?;
         let program = Program::new(&source)?;
         program.compile(&target.option())?;
         match target {
@@ -137,7 +137,7 @@ impl<'a> Program<'a> {
             let log = unsafe { result::get_program_log(self.program) }.unwrap_or_default();
             let log: Vec<u8> = log.into_iter().map(c_char::cast_unsigned).collect();
             let log = String::from_utf8_lossy(&log).trim_end_matches('\0').to_owned();
-            Fault::rejected(format!("NVRTC does not compile the sieve: {error:?} {log}"))
+            Fault::uncompiled(format!("NVRTC does not compile the sieve: {error:?} {log}"))
         })
     }
 

@@ -78,7 +78,7 @@ impl OpenCl {
             .build(&self.context)
             .map_err(|error| {
                 let why = error.to_string();
-                Fault::rejected(format!("'{}' does not compile the sieve: {why}", self.name))
+                Fault::uncompiled(format!("'{}' does not compile the sieve: {why}", self.name))
             })?;
         if let Ok(ProgramInfoResult::Binaries(binaries)) = built.info(ProgramInfo::Binaries)
             && let Some(binary) = binaries.first().filter(|binary| !binary.is_empty())
