@@ -28,7 +28,7 @@ async fn each_refusal_is_one_line() {
         (vec!["--slots", "none"], "slots is 'none'"),
         (vec!["--slots", "0"], "slots is '0'"),
         (vec!["--arch", "abacus"], "abacus"),
-        (vec!["--arch", "cuda"], "worker.slots"),
+        (vec!["--arch", "cuda", "--slots", "auto"], "worker.slots"),
         (vec!["--node", "a node"], "'a node'"),
         (vec!["--config", "/nowhere.toml"], "/nowhere.toml"),
     ] {
