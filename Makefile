@@ -6,7 +6,7 @@
 CARGO_TARGET_DIR ?= target
 DEMO_HOME = $(CURDIR)/target/demo
 
-.PHONY: help demo test test-rabbitmq4 bench chaos fuzz rabbitmq fmt lint deny
+.PHONY: help demo test test-rabbitmq4 bench chaos fuzz rabbitmq devices evidence fmt lint deny
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
@@ -20,9 +20,12 @@ demo:  ## build, then find the seed behind examples/java_random/draws.txt among 
 	    --draws examples/java_random/draws.txt --family java_random \
 	    --window 12 --threshold 1 --skip 0..=2 --seed-end '2^32'
 
-test: rabbitmq  ## install what the tests need, then build and run all of them
-	cargo build --release --workspace --bins --tests --locked
-	cargo test --release --workspace --locked --no-fail-fast
+# Where libOpenCL is, runner-opencl is built and tested with the rest.
+DEVICES = $(shell cc -lOpenCL -shared -o /dev/null 2>/dev/null && echo --features kernels/opencl)
+
+test: rabbitmq devices  ## install what the tests need, then build and run all of them
+	cargo build --release --workspace --bins --tests --locked $(DEVICES)
+	cargo test --release --workspace --locked --no-fail-fast $(DEVICES)
 
 test-rabbitmq4:  ## the tests that need a broker, on RabbitMQ 4.0 from Debian 13 in target/rabbitmq4 (as root)
 	sh .ci/rabbitmq4 target/rabbitmq4
@@ -49,12 +52,20 @@ fuzz:  ## feed whatever reads bytes from outside with what a fuzzer thinks of, F
 rabbitmq:  ## install RabbitMQ for the tests, as a program and not as a service
 	@sh .ci/install-rabbitmq
 
+devices:  ## install what the device code is tested with: PoCL, and NVRTC in target/nvidia
+	@sh .ci/install-opencl
+	@sh .ci/install-nvrtc
+
+evidence:  ## what the compilers make of the device code for cards that are not here (docs/devices.md)
+	@sh .ci/install-nvrtc --ptxas
+	cargo run --release --quiet --package kernels --example evidence --locked
+
 fmt:  ## lay out the code
 	cargo fmt --all
 
 lint:  ## refuse code that is not laid out, or that clippy warns about
 	cargo fmt --all --check
-	cargo clippy --release --workspace --all-targets --locked -- -D warnings
+	cargo clippy --release --workspace --all-targets --locked $(DEVICES) -- -D warnings
 
 deny:  ## check dependencies against deny.toml (needs cargo-deny 0.20 or later)
 	@cargo deny --version >/dev/null 2>&1 || { \

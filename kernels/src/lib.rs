@@ -1,6 +1,7 @@
-//! What runs inside RigQueue's isolated subprocesses: the generators, the sieves' engines and the
-//! runner for processors.
+//! What runs inside RigQueue's isolated subprocesses: the generators, the sieves' engines, the
+//! device code, and what the runners share.
 
+pub mod device;
 pub mod engine;
 pub mod generators;
 pub mod lanes;

@@ -10,8 +10,9 @@ use std::{
 
 use rustix::process::{Signal, getpid, kill_process, set_parent_process_death_signal};
 use shared::{
+    exit_codes,
     job::Job,
-    outcome::{Best, SieveResult, Survivor, Survivors},
+    outcome::{Best, Failure, SieveResult, Survivor, Survivors},
     runner::{EXIT_REJECTED, Frame, Progress, write_frame},
     spans::Span,
     wire::{self, Message, Wire},
@@ -68,6 +69,11 @@ async fn behave(behaviour: &str) -> ExitCode {
             let words: Vec<String> = env::args().skip(1).collect();
             say(&Frame::Rejected(words.join(" ")));
             ExitCode::from(u8::try_from(EXIT_REJECTED).expect("a code"))
+        }
+        "bad memory" => {
+            let detail = "the device and the processor disagree".to_owned();
+            say(&Frame::Failed { failure: Failure::WitnessMissed, detail });
+            ExitCode::from(exit_codes::DEVICE)
         }
         "short" => {
             // Tested half of its span when TERM came.

@@ -12,7 +12,7 @@ use clap::Parser;
     about = "Takes RigQueue jobs that this machine can start at once, and runs each in a process of its own",
     long_about = "Takes RigQueue jobs that this machine can start at once, and runs each in a process of its own.\n\n\
         The worker looks at its queues when a bell rings, when a slot frees, and every 10 s otherwise. \
-        It starts `runner-cpu`, which must lie beside this executable, once for each job; publishes \
+        It starts `runner-cpu`, (for GPUs `runner-cuda` or `runner-opencl`), which must lie beside this executable, once for each job; publishes \
         what became of it; and acknowledges the job only when the broker has that on disk. \
         Killing the worker at any moment loses nothing: its runners end with it and its jobs come \
         back to the queue.",
@@ -35,6 +35,9 @@ pub struct Args {
     /// Settings file (TOML); RIGQUEUE_CONFIG unless given
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// What jobs run on: cpu, cuda or rocm [default: worker.arch]
+    #[arg(long, value_name = "ARCH")]
+    pub arch: Option<String>,
     /// How many jobs run side by side, or `auto`: one for each core [default: worker.slots]
     #[arg(long, value_name = "N|auto")]
     pub slots: Option<String>,

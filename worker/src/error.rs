@@ -23,7 +23,8 @@ pub enum WorkerError {
     /// The runner is not beside the worker.
     #[error(
         "there is no runner at {}: build or install it beside this worker \
-         (cargo build --release -p kernels --bin runner-cpu)", .path.display()
+         (cargo build --release -p kernels --bin {})",
+        .path.display(), .path.file_name().unwrap_or_default().display()
     )]
     NoRunner {
         /// Where it was looked for.

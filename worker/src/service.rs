@@ -105,6 +105,7 @@ impl Service {
         let (heartbeats, heartbeat_queue) = mpsc::channel(1);
         tokio::spawn(events::speak(Arc::clone(&broker), heartbeat_queue));
         let (news_sender, news) = mpsc::channel(256);
+        let arch = slots.first().map_or(Arch::Cpu, |slot| slot.arch);
         if let Some(slot) = slots.first() {
             tracing::info!(
                 node = bench.node,
@@ -120,7 +121,7 @@ impl Service {
             seats: Seats::new(slots, &bench.node),
             bench,
             started: 0,
-            looks: Looks::new(Arch::Cpu),
+            looks: Looks::new(arch),
             fleet: Fleet::default(),
             ready: eager,
             draining: false,

@@ -25,7 +25,7 @@ use crate::{
     job::Bench,
     service::Service,
     signals::{Asked, Signals},
-    slots::cpu_slots,
+    slots::slots,
     spawn::Spawner,
 };
 
@@ -53,7 +53,11 @@ pub fn run(args: &Args) -> Result<u8, WorkerError> {
 
 fn resolve(args: &Args) -> Result<Settings, WorkerError> {
     let mut layers = Layers::load(args.config.as_deref())?;
-    let flags = [("worker.slots", "--slots", &args.slots), ("worker.node", "--node", &args.node)];
+    let flags = [
+        ("worker.arch", "--arch", &args.arch),
+        ("worker.slots", "--slots", &args.slots),
+        ("worker.node", "--node", &args.node),
+    ];
     for (key, flag, value) in flags {
         if let Some(value) = value {
             layers.set(key, toml::Value::String(value.clone()), flag);
@@ -107,7 +111,7 @@ async fn serve(args: &Args, settings: &Settings) -> Result<u8, WorkerError> {
         (ENV_WORKER.to_owned(), instance.clone()),
         (ENV_PARENT.to_owned(), process::id().to_string()),
     ];
-    let slots = cpu_slots(settings, cores::usable(), &own_folder()?, &marks)?;
+    let slots = slots(settings, cores::usable(), &own_folder()?, &marks)?;
     let home = data_home()?;
     let identity = Identity { node: node.clone(), instance: instance.clone(), role: "worker" };
     let broker = tokio::select! {

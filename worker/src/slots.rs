@@ -26,45 +26,82 @@ pub struct Slot {
     pub env: Arc<[(String, String)]>,
 }
 
-/// The CPU slots that the settings ask for: as many as cores, or the count given, at most
-/// `max_jobs`; the cores are shared out among them. The runner lies in `folder`.
+/// The executable that runs an architecture's jobs.
+const fn runner_of(arch: Arch) -> &'static str {
+    match arch {
+        Arch::Cpu => "runner-cpu",
+        Arch::Cuda => "runner-cuda",
+        Arch::Rocm => "runner-opencl",
+    }
+}
+
+/// The slots that the settings ask for, at most `max_jobs`. The runner lies in `folder`.
 ///
 /// # Errors
-/// [`WorkerError::Setting`] when no job may run at all; [`WorkerError::NoRunner`] when the runner
-/// is not in `folder`.
-pub fn cpu_slots(
+/// [`WorkerError::Setting`] when no job may run at all, or the number of GPUs is not given;
+/// [`WorkerError::NoRunner`] when the runner is not in `folder`.
+pub fn slots(
     settings: &Settings,
     cores: u32,
     folder: &Path,
     env: &[(String, String)],
 ) -> Result<Vec<Arc<Slot>>, WorkerError> {
+    let arch = settings.worker.arch;
     let wanted = match settings.worker.slots {
-        Slots::Auto => cores,
         Slots::Count(count) => count,
+        Slots::Auto if arch == Arch::Cpu => cores,
+        Slots::Auto => {
+            let why = format!("worker.arch is {arch}: set worker.slots to the number of its GPUs");
+            return Err(WorkerError::Setting(why));
+        }
     };
     let count = wanted.min(settings.worker.max_jobs);
     if count == 0 {
         let why = "worker.max_jobs is 0; it must be at least 1".to_owned();
         return Err(WorkerError::Setting(why));
     }
-    let runner = folder.join("runner-cpu");
+    let runner = folder.join(runner_of(arch));
     if !runner.is_file() {
         return Err(WorkerError::NoRunner { path: runner });
     }
-    let profile = settings.arch.get(&Arch::Cpu);
+    let profile = settings.arch.get(&arch);
     let mut all = env.to_vec();
     all.extend(profile.into_iter().flat_map(|profile| profile.env.clone()));
-    let env: Arc<[_]> = all.into();
-    let model = cores::model();
-    let threads = (cores / count).max(1);
+    let cpu = cores::model();
     Ok((0..count)
         .map(|index| {
+            let mut env = all.clone();
+            env.extend(binding(arch, index));
             Arc::new(Slot {
-                arch: Arch::Cpu,
-                device: Device { name: format!("cpu{index}"), model: model.clone(), threads },
+                arch,
+                device: device(arch, index, &cpu, (cores / count).max(1)),
                 runner: runner.clone(),
-                env: Arc::clone(&env),
+                env: env.into(),
             })
         })
         .collect())
+}
+
+/// What a slot runs on.
+fn device(arch: Arch, index: u32, cpu: &str, threads: u32) -> Device {
+    let gpu =
+        |model: &str| Device { name: format!("gpu{index}"), model: model.to_owned(), threads: 1 };
+    match arch {
+        Arch::Cpu => Device { name: format!("cpu{index}"), model: cpu.to_owned(), threads },
+        Arch::Cuda => gpu("NVIDIA GPU"),
+        Arch::Rocm => gpu("AMD GPU"),
+    }
+}
+
+/// Environment that shows a child one GPU and no other.
+fn binding(arch: Arch, index: u32) -> Vec<(String, String)> {
+    let set = |name: &str, value: String| (name.to_owned(), value);
+    match arch {
+        Arch::Cpu => Vec::new(),
+        Arch::Cuda => vec![
+            set("CUDA_DEVICE_ORDER", "PCI_BUS_ID".to_owned()),
+            set("CUDA_VISIBLE_DEVICES", index.to_string()),
+        ],
+        Arch::Rocm => vec![set("ROCR_VISIBLE_DEVICES", index.to_string())],
+    }
 }

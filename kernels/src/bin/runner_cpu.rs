@@ -3,17 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match kernels::runner::run_cpu(std::env::args().skip(1)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) if error.is_closed_pipe() => ExitCode::SUCCESS,
-        Err(error) => {
-            complain(&error);
-            ExitCode::from(error.exit_code())
-        }
-    }
-}
-
-#[expect(clippy::print_stderr, reason = "stderr is where a runner speaks to people")]
-fn complain(error: &kernels::runner::RunError) {
-    eprintln!("runner-cpu: {error}");
+    kernels::runner::report("runner-cpu", kernels::runner::run_cpu)
 }

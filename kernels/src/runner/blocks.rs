@@ -15,7 +15,7 @@ use shared::{
 };
 
 use super::tester::Tester;
-use crate::{engine::Found, reference, sequence::Sequence};
+use crate::{device::Fault, engine::Found, reference, sequence::Sequence};
 
 /// What a block should take. The limit is 0.25 s; what is left is for a machine that slows down.
 const BLOCK: Duration = Duration::from_millis(200);
@@ -53,6 +53,9 @@ pub enum BlocksError<E> {
     /// A survivor that is none.
     #[error(transparent)]
     Contradiction(#[from] Contradiction),
+    /// What computes has failed.
+    #[error(transparent)]
+    Fault(#[from] Fault),
     /// Progress could not be reported.
     #[error("progress could not be reported")]
     Progress(E),
@@ -62,8 +65,8 @@ pub enum BlocksError<E> {
 /// so, or there are [`MAX_SURVIVORS`].
 ///
 /// # Errors
-/// [`BlocksError`] when a survivor does not stand up to the reference engine, or when `progress`
-/// fails.
+/// [`BlocksError`] when a survivor does not stand up to the reference engine, when what computes
+/// fails, or when `progress` does.
 pub fn drive<E>(
     tester: &mut dyn Tester,
     question: Question<'_>,
@@ -81,7 +84,7 @@ pub fn drive<E>(
         let begun = Instant::now();
         let (block, after) = seeds.split_at(length);
         let room = MAX_SURVIVORS - result.survivors.len();
-        let mut tally = tester.test(&block, room);
+        let mut tally = tester.test(&block, room)?;
         failpoint::pass(Point::BlockTested);
         (tested, rest) = (tested + block.len(), after);
         if let Some(last) =
@@ -91,7 +94,7 @@ pub fn drive<E>(
             let (head, _) = block.split_at(last.index + 1);
             tested = tested - block.len() + head.len();
             rest = None;
-            tally = tester.test(&head, room);
+            tally = tester.test(&head, room)?;
         }
         for found in &tally.found {
             verify(tester, question, found)?;
@@ -111,6 +114,7 @@ pub fn drive<E>(
         }
         length = next_length(length, now - begun);
     }
+    tester.conclude()?;
     result.tested = tested_span(question.seeds, tested).into_iter().collect();
     result.busy_seconds = started.elapsed().as_secs_f64();
     Ok(result)

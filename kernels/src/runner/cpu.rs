@@ -13,6 +13,7 @@ use shared::job::Engine;
 
 use super::tester::Tester;
 use crate::{
+    device::Fault,
     engine::{Prepared, Tally},
     sequence::Sequence,
 };
@@ -96,12 +97,12 @@ impl Tester for Cpu {
         (SMALL / self.engine.work()).clamp(FULL as f64 / 2.0, 16_384.0) as u64
     }
 
-    fn test(&mut self, block: &Sequence<'_>, room: usize) -> Tally {
+    fn test(&mut self, block: &Sequence<'_>, room: usize) -> Result<Tally, Fault> {
         let operations = block.len() as f64 * self.engine.work();
-        if self.threads.get() == 1 || operations < SMALL {
+        Ok(if self.threads.get() == 1 || operations < SMALL {
             self.engine.test(block, room)
         } else {
             self.share(block, room)
-        }
+        })
     }
 }

@@ -12,5 +12,5 @@ pub use args::{Args, ArgsError};
 pub use blocks::{BlocksError, Contradiction, Question, drive};
 pub use cpu::Cpu;
 pub use process::{TieError, catch_term, tie_to_parent};
-pub use run::{RunError, run_cpu};
+pub use run::{RunError, report, run_cpu, run_device};
 pub use tester::Tester;

@@ -2,6 +2,8 @@
 
 use std::{
     io::{self, Read},
+    num::NonZeroUsize,
+    process::ExitCode,
     sync::atomic::Ordering,
     time::{Duration, Instant},
 };
@@ -9,8 +11,9 @@ use std::{
 use shared::{
     exit_codes,
     failpoint::{self, Point},
-    job::{Job, Task},
+    job::{Engine, Job, Task},
     runner::{EXIT_REJECTED, Frame, FrameError, write_frame},
+    sieve::Seeds,
     wire::{MAX_MESSAGE, Wire as _, one_line},
 };
 
@@ -19,8 +22,12 @@ use super::{
     blocks::{BlocksError, Contradiction, Question, drive},
     cpu::Cpu,
     process::{TieError, catch_term, tie_to_parent},
+    tester::Tester,
 };
-use crate::engine::Prepared;
+use crate::{
+    device::{Device, Driver, Fault, Form, Plan},
+    engine::Prepared,
+};
 
 /// Why a runner ended without a result.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +48,9 @@ pub enum RunError {
     /// A frame could not be written.
     #[error(transparent)]
     Output(#[from] FrameError),
+    /// What computes has failed; [`Frame::Failed`] was written.
+    #[error(transparent)]
+    Fault(#[from] Fault),
     /// The engine is at fault.
     #[error(transparent)]
     Contradiction(#[from] Contradiction),
@@ -52,6 +62,7 @@ impl RunError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Args(_) => exit_codes::USAGE,
+            Self::Fault(_) => exit_codes::DEVICE,
             Self::Rejected(_) => u8::try_from(EXIT_REJECTED).unwrap_or(exit_codes::USAGE),
             _ => exit_codes::INTERNAL,
         }
@@ -69,6 +80,7 @@ impl From<BlocksError<FrameError>> for RunError {
     fn from(error: BlocksError<FrameError>) -> Self {
         match error {
             BlocksError::Contradiction(contradiction) => contradiction.into(),
+            BlocksError::Fault(fault) => fault.into(),
             BlocksError::Progress(error) => error.into(),
         }
     }
@@ -79,39 +91,107 @@ impl From<BlocksError<FrameError>> for RunError {
 /// # Errors
 /// [`RunError`], with the exit code that it stands for.
 pub fn run_cpu(args: impl IntoIterator<Item = String>) -> Result<(), RunError> {
+    run(args, || Ok(()), |(), asked| Ok(on_processor(&asked)))
+}
+
+/// Runs a device's runner with the arguments that follow its name: `open` finds the device. Plans
+/// that a device can't take, and engines that are not its own, are left to the processor.
+///
+/// # Errors
+/// [`RunError`], with the exit code that it stands for.
+pub fn run_device<D: Driver>(
+    args: impl IntoIterator<Item = String>,
+    open: impl FnOnce() -> Result<D, Fault>,
+) -> Result<(), RunError> {
+    run(args, open, |mut driver, asked| {
+        if !matches!(asked.engine, Engine::Auto | Engine::Scan) {
+            return Ok(on_processor(&asked));
+        }
+        let Question { sieve, seeds, witness } = asked.question;
+        let listed = matches!(seeds, Seeds::Candidates { .. });
+        match Plan::new(sieve, witness, listed, Form::Shortest) {
+            Ok(plan) => Ok(Box::new(Device::new(&mut driver, &plan, sieve, witness)?)),
+            Err(why) => {
+                let (device, family) = (driver.describe(), sieve.family);
+                say(&format!(
+                    "'{device}' can't take this sieve of {family}, the processor does: {why}"
+                ));
+                Ok(on_processor(&asked))
+            }
+        }
+    })
+}
+
+/// What a job asks of whatever computes.
+struct Asked<'a> {
+    engine: Engine,
+    question: Question<'a>,
+    threads: NonZeroUsize,
+}
+
+fn on_processor(asked: &Asked<'_>) -> Box<dyn Tester> {
+    let Question { sieve, witness, .. } = asked.question;
+    Box::new(Cpu::new(Prepared::new(asked.engine, sieve, witness), asked.threads))
+}
+
+fn run<D>(
+    args: impl IntoIterator<Item = String>,
+    open: impl FnOnce() -> Result<D, Fault>,
+    prepare: impl FnOnce(D, Asked<'_>) -> Result<Box<dyn Tester>, Fault>,
+) -> Result<(), RunError> {
     tie_to_parent()?;
     let term = catch_term()?;
     let args = Args::parse(args)?;
     let mut out = io::stdout().lock();
-    let job = match read_job(io::stdin().lock())? {
-        Ok(job) => job,
-        Err(reason) => {
-            write_frame(&mut out, &Frame::Rejected(reason.clone()))?;
-            return Err(RunError::Rejected(reason));
+    let result = open().map_err(RunError::Fault).and_then(|device| {
+        let job = read_job(io::stdin().lock())?.map_err(RunError::Rejected)?;
+        failpoint::pass(Point::JobRead);
+        let started = Instant::now();
+        // Validation saw to it that this is a duration.
+        let soft = args.soft.unwrap_or_else(|| {
+            Duration::try_from_secs_f64(job.soft_seconds).unwrap_or(Duration::MAX)
+        });
+        let Task::Sieve { sieve, seeds, witness } = &job.task else {
+            return Err(RunError::Rejected("this runner knows sieves alone".to_owned()));
+        };
+        let question = Question { sieve, seeds, witness: *witness };
+        let mut tester =
+            prepare(device, Asked { engine: job.engine, question, threads: args.threads })?;
+        let stop = || term.load(Ordering::Relaxed);
+        let progress = |progress| write_frame(&mut out, &Frame::Progress(progress));
+        Ok(drive(&mut *tester, question, started, soft, stop, progress)?)
+    });
+    // The last frame tells the worker what the exit code and stderr tell people.
+    match &result {
+        Ok(result) => write_frame(&mut out, &Frame::Done(result.clone()))?,
+        Err(RunError::Rejected(reason)) => write_frame(&mut out, &Frame::Rejected(reason.clone()))?,
+        Err(RunError::Fault(Fault { failure, detail })) => {
+            let (failure, detail) = (*failure, one_line(detail));
+            write_frame(&mut out, &Frame::Failed { failure, detail })?;
         }
-    };
-    failpoint::pass(Point::JobRead);
-    let started = Instant::now();
-    // Validation saw to it that this is a duration.
-    let soft = args
-        .soft
-        .unwrap_or_else(|| Duration::try_from_secs_f64(job.soft_seconds).unwrap_or(Duration::MAX));
-    let Task::Sieve { sieve, seeds, witness } = &job.task else {
-        let reason = "this runner knows sieves alone".to_owned();
-        write_frame(&mut out, &Frame::Rejected(reason.clone()))?;
-        return Err(RunError::Rejected(reason));
-    };
-    let question = Question { sieve, seeds, witness: *witness };
-    let mut cpu = Cpu::new(Prepared::new(job.engine, sieve, *witness), args.threads);
-    let result = drive(
-        &mut cpu,
-        question,
-        started,
-        soft,
-        || term.load(Ordering::Relaxed),
-        |progress| write_frame(&mut out, &Frame::Progress(progress)),
-    )?;
-    Ok(write_frame(&mut out, &Frame::Done(result))?)
+        Err(_) => {}
+    }
+    result.map(|_| ())
+}
+
+/// Runs a runner as a process: its arguments, one line on stderr when it fails, its exit code.
+pub fn report(
+    name: &str,
+    run: impl FnOnce(std::iter::Skip<std::env::Args>) -> Result<(), RunError>,
+) -> ExitCode {
+    match run(std::env::args().skip(1)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is_closed_pipe() => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("{name}: {}", one_line(&error)));
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "stderr is where a runner speaks to people")]
+fn say(line: &str) {
+    eprintln!("{line}");
 }
 
 /// Reads a job up to end of file; the inner error says why it is rejected.

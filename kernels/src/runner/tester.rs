@@ -2,7 +2,7 @@
 
 use shared::job::Engine;
 
-use crate::{engine::Tally, sequence::Sequence};
+use crate::{device::Fault, engine::Tally, sequence::Sequence};
 
 /// Something that tests one block of seeds after another.
 pub trait Tester {
@@ -14,5 +14,16 @@ pub trait Tester {
 
     /// Tests a block. It may stop early once more than `room` survived, and then returns more
     /// than `room` survivors; whoever asked cuts the block there.
-    fn test(&mut self, block: &Sequence<'_>, room: usize) -> Tally;
+    ///
+    /// # Errors
+    /// [`Fault`] when what computes fails; the job has no result then.
+    fn test(&mut self, block: &Sequence<'_>, room: usize) -> Result<Tally, Fault>;
+
+    /// After the last block: proves that what was reported can be trusted, where that is in doubt.
+    ///
+    /// # Errors
+    /// [`Fault`] when it can't.
+    fn conclude(&mut self) -> Result<(), Fault> {
+        Ok(())
+    }
 }

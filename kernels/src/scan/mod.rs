@@ -8,4 +8,5 @@ mod vector;
 mod window;
 
 pub(crate) use cascade::Scan;
+pub(crate) use stages::{binomial_tail, first_stage, work};
 pub use vector::Instructions;

@@ -7,7 +7,7 @@
 use shared::{sieve::Sieve, witness::Witness};
 
 /// The cheapest first stage: a condition that every near miss meets.
-pub(super) fn first_stage(sieve: &Sieve, witness: Witness) -> Witness {
+pub(crate) fn first_stage(sieve: &Sieve, witness: Witness) -> Witness {
     let mut best = (f64::INFINITY, witness);
     let mut least = 1;
     while least <= witness.least {
@@ -26,13 +26,13 @@ pub(super) fn first_stage(sieve: &Sieve, witness: Witness) -> Witness {
 }
 
 /// The work of looking at the first draws under every skip, in outputs or comparisons.
-pub(super) fn work(sieve: &Sieve, first: u32) -> f64 {
+pub(crate) fn work(sieve: &Sieve, first: u32) -> f64 {
     let outputs = f64::from(sieve.advance) + f64::from(first) * f64::from(sieve.skips.hi + 1);
     outputs + f64::from(first) * f64::from(sieve.skips.count())
 }
 
 /// The probability of at least `least` successes in `trials`, each with probability `p`.
-fn binomial_tail(trials: u32, p: f64, least: u32) -> f64 {
+pub(crate) fn binomial_tail(trials: u32, p: f64, least: u32) -> f64 {
     let n = f64::from(trials);
     if f64::from(least) <= n * p {
         return 1.0;

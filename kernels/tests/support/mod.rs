@@ -60,8 +60,12 @@ pub(crate) fn range(first: u64, last: u64) -> Seeds {
 
 /// Starts the runner and gives it these bytes.
 pub(crate) fn start(input: &[u8], args: &[&str]) -> Child {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_runner-cpu"))
-        .args(args)
+    start_as(Command::new(env!("CARGO_BIN_EXE_runner-cpu")).args(args), input)
+}
+
+/// Starts a runner as a command says and gives it these bytes.
+pub(crate) fn start_as(command: &mut Command, input: &[u8]) -> Child {
+    let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -67,6 +67,8 @@ impl BrokerSettings {
 pub struct WorkerSettings {
     /// The node's name; empty for the host's.
     pub node: String,
+    /// What its jobs run on.
+    pub arch: Arch,
     /// How many jobs run side by side.
     pub slots: Slots,
     /// The most jobs at a time on this node.
@@ -174,7 +176,7 @@ pub struct ArchProfile {
 pub enum Slots {
     /// One for each core that this process may use.
     Auto,
-    /// That many; the cores are shared out among them.
+    /// That many; the cores are shared out among them. For GPUs: so many devices.
     Count(u32),
 }
 

@@ -52,7 +52,9 @@ impl Rig {
         let bin = self.folder.path().join("bin");
         let worker = bin.join("worker");
         place(Path::new(env!("CARGO_BIN_EXE_worker")), &worker);
-        place(runner, &bin.join("runner-cpu"));
+        for name in ["runner-cpu", "runner-cuda", "runner-opencl"] {
+            place(runner, &bin.join(name));
+        }
         worker
     }
 

@@ -150,3 +150,36 @@ async fn a_thief_finishes_short_and_a_runner_knows_its_threads() {
         );
     }
 }
+
+/// A runner that says whose fault its failure is is believed.
+#[tokio::test]
+async fn a_device_that_computes_wrongly_is_blamed() {
+    let (failure, detail, _) = failure_of("bad memory", SETTINGS).await;
+    assert_eq!(failure, Failure::WitnessMissed);
+    assert_eq!(detail, "the device and the processor disagree");
+}
+
+#[tokio::test]
+async fn each_architecture_has_its_runner_and_its_queue() {
+    for (arch, runner) in [(Arch::Cuda, "runner-cuda"), (Arch::Rocm, "runner-opencl")] {
+        let rig = Rig::new().await;
+        let mut own = job("job-1", 0, 9);
+        own.arch = arch;
+        let args = ["--eager", "--arch", arch.name(), "--slots", "2"];
+        let program = rig.install(&crate::harness::fake_runner());
+        // The other runners are none: it is its own that is started.
+        for other in ["runner-cpu", "runner-cuda", "runner-opencl"] {
+            if other != runner {
+                std::fs::remove_file(rig.folder.path().join("bin").join(other)).unwrap();
+            }
+        }
+        let mut command = rig.command(&program, SETTINGS);
+        command.args(args).env("FAKE_RUNNER", "arguments");
+        let _worker = crate::harness::Worker::start(command, &rig.log());
+        rig.publish(&own).await;
+        let outcome = rig.outcome().await;
+        assert!(outcome.device.name.starts_with("gpu"), "{outcome:?}");
+        let Verdict::Failed { detail, .. } = outcome.verdict else { panic!("{outcome:?}") };
+        assert_eq!(detail, "--threads 1", "no thief: it is its own queue");
+    }
+}

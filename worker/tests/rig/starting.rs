@@ -27,6 +27,8 @@ async fn each_refusal_is_one_line() {
     for (args, names) in [
         (vec!["--slots", "none"], "slots is 'none'"),
         (vec!["--slots", "0"], "slots is '0'"),
+        (vec!["--arch", "abacus"], "abacus"),
+        (vec!["--arch", "cuda", "--slots", "auto"], "worker.slots"),
         (vec!["--node", "a node"], "'a node'"),
         (vec!["--config", "/nowhere.toml"], "/nowhere.toml"),
     ] {
