@@ -4,11 +4,12 @@ use shared::{
     job::Engine,
     outcome::Survivor,
     sieve::Sieve,
+    structure::Unsuited,
     witness::{NearMisses, Witness},
 };
 
 pub use crate::scan::Instructions;
-use crate::{reference, scan::Scan, sequence::Sequence};
+use crate::{reference, scan::Scan, sequence::Sequence, structure::Structure};
 
 /// A survivor with its place in the sequence that was tested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +37,7 @@ pub struct Prepared(Kind);
 enum Kind {
     Reference(Sieve, Witness),
     Scan(Box<Scan>),
+    Structural(Box<Structure>),
 }
 
 impl Prepared {
@@ -55,12 +57,21 @@ impl Prepared {
         Self(Kind::Scan(Box::new(Scan::new(sieve, witness, instructions))))
     }
 
+    /// Prepares a validated sieve for the structural search on certain instructions.
+    ///
+    /// # Errors
+    /// [`Unsuited`] when the sieve has no such structure.
+    pub fn structural(sieve: &Sieve, instructions: Instructions) -> Result<Self, Unsuited> {
+        Ok(Self(Kind::Structural(Box::new(Structure::new(sieve, instructions)?))))
+    }
+
     /// Which engine it is.
     #[must_use]
     pub const fn engine(&self) -> Engine {
         match &self.0 {
             Kind::Reference(..) => Engine::Reference,
             Kind::Scan(_) => Engine::Scan,
+            Kind::Structural(_) => Engine::Structural,
         }
     }
 
@@ -73,6 +84,8 @@ impl Prepared {
                 sieve.last_position() as f64 + draws
             }
             Kind::Scan(scan) => scan.work(),
+            // Its cost goes by class and skip.
+            Kind::Structural(_) => 0.0,
         }
     }
 
@@ -99,6 +112,10 @@ impl Prepared {
                 tally
             }
             Kind::Scan(scan) => scan.test(seeds, room),
+            Kind::Structural(structure) => match seeds {
+                Sequence::Range(span) => structure.test(*span, 1),
+                Sequence::List(_) => Tally::default(),
+            },
         }
     }
 }

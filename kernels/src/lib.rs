@@ -9,3 +9,4 @@ pub mod residue;
 pub mod runner;
 mod scan;
 pub mod sequence;
+mod structure;

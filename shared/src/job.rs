@@ -82,11 +82,13 @@ pub enum Engine {
     Reference,
     /// One stream for all skips, hopeless skips abandoned early.
     Scan,
+    /// Generators whose low bits run by themselves, searched class by class.
+    Structural,
 }
 
 impl Engine {
     /// Every engine that can be asked for.
-    pub const ALL: [Self; 3] = [Self::Auto, Self::Reference, Self::Scan];
+    pub const ALL: [Self; 4] = [Self::Auto, Self::Reference, Self::Scan, Self::Structural];
 
     /// Its name.
     #[must_use]
@@ -95,6 +97,7 @@ impl Engine {
             Self::Auto => "auto",
             Self::Reference => "reference",
             Self::Scan => "scan",
+            Self::Structural => "structural",
         }
     }
 }
