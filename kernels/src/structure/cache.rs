@@ -1,10 +1,5 @@
 //! The lattices that were reduced, by their positions.
 
-use std::{
-    collections::HashMap,
-    hash::{BuildHasherDefault, Hasher},
-};
-
 use super::{
     lattice::{Boxes, Lattice, Vector},
     reduce::{MAX, Matrix, reduce},
@@ -33,15 +28,26 @@ pub(super) struct Frame {
 pub(super) struct Cache {
     /// All numbers are multiples of two to this, and modulo 2^32.
     granule: u32,
-    lattices: Map<Option<Lattice>>,
-    bases: Map<Matrix>,
+    /// The places of what follows, by key.
+    of_lattices: Table,
+    of_bases: Table,
+    /// Where doubles can't be trusted with one, it is `None`.
+    lattices: Vec<Option<Lattice>>,
+    bases: Vec<Matrix>,
     lists: Vec<Vector>,
 }
 
 impl Cache {
     /// A cache for numbers that are multiples of `2^granule`.
     pub(super) fn new(granule: u32) -> Self {
-        Self { granule, lattices: Map::default(), bases: Map::default(), lists: Vec::new() }
+        Self {
+            granule,
+            of_lattices: Table::default(),
+            of_bases: Table::default(),
+            lattices: Vec::new(),
+            bases: Vec::new(),
+            lists: Vec::new(),
+        }
     }
 
     /// Forgets everything once it has become much.
@@ -53,6 +59,8 @@ impl Cache {
 
     /// Forgets everything.
     pub(super) fn clear(&mut self) {
+        self.of_lattices.clear();
+        self.of_bases.clear();
         self.lattices.clear();
         self.bases.clear();
         self.lists.clear();
@@ -61,15 +69,28 @@ impl Cache {
     /// A lattice with its list; `None` where doubles can't be trusted with it.
     pub(super) fn get(&mut self, frame: &Frame) -> Option<(&Lattice, &[Vector])> {
         let key = numbered(&frame.key, frame.boxes.n);
-        if !self.lattices.contains_key(&key) {
-            let basis = self.basis(frame, frame.boxes.n).map(|row| {
-                row.map(|x| x * f64::from(1_u32 << self.granule))
-            });
-            let lattice = Lattice::new(&basis, &frame.boxes, &mut self.lists);
-            self.lattices.insert(key, lattice);
-        }
-        let lattice = self.lattices.get(&key)?.as_ref()?;
+        let at = match self.of_lattices.get(&key) {
+            Some(at) => at as usize,
+            None => self.add(frame, &key),
+        };
+        let lattice = self.lattices[at].as_ref()?;
         Some((lattice, &self.lists[lattice.list.clone()]))
+    }
+
+    #[cold]
+    fn add(&mut self, frame: &Frame, key: &Key) -> usize {
+        let mut basis = self.basis(frame, frame.boxes.n);
+        let scale = f64::from(1_u32 << self.granule);
+        for row in &mut basis {
+            for x in row {
+                *x *= scale;
+            }
+        }
+        let lattice = Lattice::new(&basis, &frame.boxes, &mut self.lists);
+        let at = self.lattices.len();
+        self.lattices.push(lattice);
+        self.of_lattices.insert(key, at as u32);
+        at
     }
 
     /// The reduced basis of the first `n` coordinates, in granules: that of one coordinate less,
@@ -77,11 +98,14 @@ impl Cache {
     fn basis(&mut self, frame: &Frame, n: usize) -> Matrix {
         let mut basis = [[0.0; MAX]; MAX];
         basis[0][0] = 1.0;
-        let weights: [f64; MAX] = frame.boxes.widths.map(|w| (w + 1.0).recip());
+        let mut weights = [0.0; MAX];
+        for (weight, width) in weights.iter_mut().zip(frame.boxes.widths) {
+            *weight = (width + 1.0).recip();
+        }
         for n in 2..=n {
             let key = numbered(&frame.key, n);
-            if let Some(known) = self.bases.get(&key) {
-                basis = *known;
+            if let Some(at) = self.of_bases.get(&key) {
+                basis = self.bases[at as usize];
                 continue;
             }
             let last = n - 1;
@@ -94,7 +118,8 @@ impl Cache {
             basis[last][last] = 2_f64.powi(32 - self.granule.cast_signed());
             reduce(&mut basis, n, &weights);
             if n < MAX {
-                self.bases.insert(key, basis);
+                self.of_bases.insert(&key, self.bases.len() as u32);
+                self.bases.push(basis);
             }
         }
         basis
@@ -110,25 +135,58 @@ fn numbered(key: &Key, n: usize) -> Key {
     first
 }
 
-type Map<V> = HashMap<Key, V, BuildHasherDefault<Mix>>;
-
-/// A hash for keys that nobody chooses to collide: a multiplication for every eight bytes.
+/// Numbers by key: a table with open addressing, at most half full. Nobody chooses keys so that
+/// they collide, and a lookup is on the way to every box.
 #[derive(Debug, Default)]
-struct Mix(u64);
+struct Table {
+    /// Keys with their number; a power of two of them, or none.
+    slots: Vec<Option<(Key, u32)>>,
+    used: usize,
+}
 
-impl Hasher for Mix {
-    fn finish(&self) -> u64 {
-        self.0
+impl Table {
+    fn clear(&mut self) {
+        self.slots.fill(None);
+        self.used = 0;
     }
 
-    fn write(&mut self, bytes: &[u8]) {
-        for chunk in bytes.chunks(8) {
-            let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
-            let product = (self.0 ^ u64::from_le_bytes(word)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-            self.0 = product ^ product >> 32;
+    fn get(&self, key: &Key) -> Option<u32> {
+        let mut at = self.start(key)?;
+        loop {
+            let (known, number) = self.slots[at]?;
+            if known == *key {
+                return Some(number);
+            }
+            at = (at + 1) & (self.slots.len() - 1);
         }
     }
 
-    fn write_usize(&mut self, _: usize) {}
+    /// Adds a key that is not there yet.
+    fn insert(&mut self, key: &Key, number: u32) {
+        if 2 * self.used >= self.slots.len() {
+            let doubled = vec![None; (2 * self.slots.len()).max(1024)];
+            let before = std::mem::replace(&mut self.slots, doubled);
+            self.used = 0;
+            for (key, number) in before.into_iter().flatten() {
+                self.insert(&key, number);
+            }
+        }
+        let Some(mut at) = self.start(key) else { return };
+        while self.slots[at].is_some() {
+            at = (at + 1) & (self.slots.len() - 1);
+        }
+        self.slots[at] = Some((*key, number));
+        self.used += 1;
+    }
+
+    /// Where a key's search begins; `None` in an empty table.
+    fn start(&self, key: &Key) -> Option<usize> {
+        let mask = self.slots.len().checked_sub(1)?;
+        // Odd constants with bits in disorder: the golden ratio's and those of splitmix64.
+        let low = u64::from(key[0]) << 32 | u64::from(key[1]);
+        let high = u64::from(key[2]) << 32 | u64::from(key[3]);
+        let mixed = (low.wrapping_mul(0xBF58_476D_1CE4_E5B9) ^ high)
+            .wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        Some((mixed >> 40) as usize & mask)
+    }
 }

@@ -6,8 +6,9 @@
 //! given widths. Babai's rounding moves a translate by a lattice vector to within half a basis
 //! vector, in each direction, of the box's centre; from there a wanted point is a short lattice
 //! vector away, one of a list that is made once.
+#![expect(clippy::needless_range_loop, reason = "as in `reduce`: loops that are inlined")]
 
-use super::reduce::{MAX, Matrix, invert};
+use super::reduce::{MAX, Matrix, ROUND, Row, invert};
 use crate::lanes::U32x;
 
 /// Lanes in a vector of the list.
@@ -17,6 +18,9 @@ pub(super) type Vector = U32x<LANES>;
 
 /// By how much a rounded coefficient may be off, beyond the half that rounding brings.
 const EPSILON: f64 = 1e-5;
+/// What sums of four products lose to rounding, as a share: with room to spare.
+const ROUNDING: f64 = 1.0 / (1_u64 << 48) as f64;
+const TWO_TO_32: f64 = 4_294_967_296.0;
 /// What is added to bounds on coordinates, which are whole numbers, for the rounding of doubles.
 const SLACK: f64 = 1e-3;
 /// The most coefficient vectors that a list is searched among.
@@ -28,7 +32,7 @@ pub(super) struct Lattice {
     /// What a unit of coordinate `j` adds to the coefficients: the inverse of the basis.
     pub(super) inverse: Matrix,
     /// The coefficients of the box's centre.
-    pub(super) centre: [f64; MAX],
+    pub(super) centre: Row,
     /// The basis modulo 2^32.
     pub(super) basis: [[u32; MAX]; MAX],
     /// Where its list stands in the cache, in vectors.
@@ -41,7 +45,7 @@ pub(super) struct Boxes {
     /// The number of coordinates.
     pub(super) n: usize,
     /// The widths: a wanted point's coordinate `j` is at most `widths[j]`.
-    pub(super) widths: [f64; MAX],
+    pub(super) widths: Row,
     /// Whether the first coordinate of every translate is 0: the seed's own.
     pub(super) from_zero: bool,
 }
@@ -54,106 +58,138 @@ impl Lattice {
         let n = boxes.n;
         let inverse = invert(basis, n)?;
         let mut centre = [0.0; MAX];
-        let mut most = [0.0; MAX];
-        let mut offset_error = 0.0_f64;
+        let mut bounds = Bounds { coefficients: [0.0; MAX], coordinates: [0.0; MAX] };
+        let mut spread = 0.0_f64;
+        let mut searched = 1.0;
         for i in 0..n {
             let mut reach = 0.5 + 2.0 * EPSILON;
-            let mut spread = 0.0;
+            let mut farthest = 0.0;
             for j in 0..n {
                 let half = boxes.widths[j] / 2.0;
                 reach += half * inverse[j][i].abs();
                 centre[i] += half * inverse[j][i];
                 if !(boxes.from_zero && j == 0) {
-                    spread += 2_f64.powi(32) * inverse[j][i].abs();
+                    farthest += TWO_TO_32 * inverse[j][i].abs();
                 }
             }
-            most[i] = reach.floor();
-            offset_error = offset_error.max(spread);
+            bounds.coefficients[i] = floor(reach);
+            spread = spread.max(farthest);
+            if i > 0 {
+                searched *= 2.0 * bounds.coefficients[i] + 1.0;
+            }
         }
-        // A coefficient below `offset_error` is a product with an inverse that is off by the
-        // product's distance from the identity, in sums that round.
+        // A coefficient, below `spread`, is a product with an inverse that is off by as much as
+        // its product with the basis is off the identity, in sums that round.
         let mut distance = 0.0_f64;
         for i in 0..n {
             for j in 0..n {
-                let product: f64 = (0..n).map(|q| basis[i][q] * inverse[q][j]).sum();
-                distance = distance.max((product - f64::from(i == j)).abs());
+                let mut product = if i == j { -1.0 } else { 0.0 };
+                for q in 0..n {
+                    product += basis[i][q] * inverse[q][j];
+                }
+                distance = distance.max(product.abs());
             }
         }
-        let error = offset_error * (n as f64 * distance + 2_f64.powi(-48));
-        let searched: f64 = most[1..n].iter().map(|most| 2.0 * most + 1.0).product();
+        let error = spread * (n as f64 * distance + ROUNDING);
         if !(error <= EPSILON / 2.0 && searched <= MAX_SEARCHED) {
             return None;
         }
-        let reach: [f64; MAX] = std::array::from_fn(|j| {
-            let halves: f64 = (0..n).map(|i| basis[i][j].abs() * (0.5 + EPSILON)).sum();
-            boxes.widths[j] / 2.0 + halves + SLACK
-        });
+        let mut wrapped_basis = [[0; MAX]; MAX];
+        for j in 0..n {
+            let mut reach = boxes.widths[j] / 2.0 + SLACK;
+            for i in 0..n {
+                reach += basis[i][j].abs() * (0.5 + EPSILON);
+                wrapped_basis[i][j] = wrapped(basis[i][j]);
+            }
+            bounds.coordinates[j] = reach;
+        }
         let from = lists.len();
-        list(basis, n, &most, &reach, lists);
-        Some(Self {
-            inverse,
-            centre,
-            basis: basis.map(|row| row.map(wrapped)),
-            list: from..lists.len(),
-        })
+        list(basis, n, &bounds, lists);
+        Some(Self { inverse, centre, basis: wrapped_basis, list: from..lists.len() })
     }
 }
 
-/// Lists all vectors `z B` with `|z_i| <= most[i]` and `|(z B)_j| <= reach[j]`.
-fn list(
-    basis: &Matrix,
-    n: usize,
-    most: &[f64; MAX],
-    reach: &[f64; MAX],
-    lists: &mut Vec<Vector>,
-) {
-    let step = basis[0].map(wrapped);
-    let mut z = most.map(|most| -most);
+/// How far the vectors of a list may reach.
+#[derive(Debug)]
+struct Bounds {
+    /// In multiples of the basis vectors, whole numbers.
+    coefficients: Row,
+    /// In each coordinate.
+    coordinates: Row,
+}
+
+/// Lists all vectors within the bounds.
+fn list(basis: &Matrix, n: usize, bounds: &Bounds, lists: &mut Vec<Vector>) {
+    let most = &bounds.coefficients;
+    let mut step = [0; MAX];
+    let mut scale = [0.0; MAX];
+    for j in 0..n {
+        step[j] = wrapped(basis[0][j]);
+        scale[j] = basis[0][j].recip();
+    }
+    let mut z = [0.0; MAX];
+    let mut fixed = [0.0; MAX];
+    for i in 1..n {
+        z[i] = -most[i];
+        for j in 0..n {
+            fixed[j] -= most[i] * basis[i][j];
+        }
+    }
     let mut lane = LANES;
     loop {
         // Of the first coefficient an interval is left, once the others are chosen.
-        let mut fixed = [0.0; MAX];
-        for (z, row) in z.iter().zip(basis).take(n).skip(1) {
-            for (x, y) in fixed.iter_mut().zip(row) {
-                *x += z * y;
-            }
-        }
         let (mut lo, mut hi) = (-most[0], most[0]);
         for j in 0..n {
+            let reach = bounds.coordinates[j];
             if basis[0][j] == 0.0 {
-                if fixed[j].abs() > reach[j] {
+                if fixed[j].abs() > reach {
                     hi = lo - 1.0;
                 }
-                continue;
+            } else {
+                let (middle, half) = (-fixed[j] * scale[j], reach * scale[j].abs() + 1e-9);
+                lo = lo.max(middle - half);
+                hi = hi.min(middle + half);
             }
-            let scale = basis[0][j].recip();
-            let (middle, half) = (-fixed[j] * scale, reach[j] * scale.abs() + 1e-9);
-            lo = lo.max((middle - half).ceil());
-            hi = hi.min((middle + half).floor());
         }
-        let mut point: [u32; MAX] =
-            std::array::from_fn(|j| wrapped(fixed[j] + lo * basis[0][j]));
-        while lo <= hi {
-            if lane == LANES {
-                // The lanes that stay free at the end repeat the first: found twice is found.
-                lists.extend(point[..n].iter().map(|&x| Vector::splat(x)));
-                lane = 0;
+        let mut first = -floor(-lo);
+        if first <= hi {
+            let mut point = [0; MAX];
+            for j in 0..n {
+                point[j] = wrapped(fixed[j] + first * basis[0][j]);
             }
-            let at = lists.len() - n;
-            for (vector, (x, step)) in lists[at..].iter_mut().zip(point.iter_mut().zip(step)) {
-                vector.0[lane] = *x;
-                *x = x.wrapping_add(step);
+            while first <= hi {
+                if lane == LANES {
+                    // Lanes that stay free at the end repeat the first: what is found twice is
+                    // counted once.
+                    for &x in &point[..n] {
+                        lists.push(Vector::splat(x));
+                    }
+                    lane = 0;
+                }
+                let from = lists.len() - n;
+                let vectors = &mut lists[from..];
+                for j in 0..n {
+                    vectors[j].0[lane] = point[j];
+                    point[j] = point[j].wrapping_add(step[j]);
+                }
+                lane += 1;
+                first += 1.0;
             }
-            lane += 1;
-            lo += 1.0;
         }
+        // The next choice of the other coefficients.
         let mut i = 1;
         while i < n && z[i] >= most[i] {
+            for j in 0..n {
+                fixed[j] -= 2.0 * most[i] * basis[i][j];
+            }
             z[i] = -most[i];
             i += 1;
         }
         if i >= n {
             return;
+        }
+        for j in 0..n {
+            fixed[j] += basis[i][j];
         }
         z[i] += 1.0;
     }
@@ -163,4 +199,12 @@ fn list(
 #[inline(always)]
 fn wrapped(x: f64) -> u32 {
     x as i64 as u32
+}
+
+/// The largest whole number up to one below 2^51 in size; the standard library's is a call where
+/// the instruction may be missing.
+#[inline(always)]
+fn floor(x: f64) -> f64 {
+    let near = (x + ROUND) - ROUND;
+    if near > x { near - 1.0 } else { near }
 }

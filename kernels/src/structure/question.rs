@@ -72,7 +72,8 @@ impl Question {
     /// Draws, each below the modulus, as they are compared.
     pub(super) fn compared(&self, draws: &[u32]) -> Draws {
         let width = self.lcg.output_bits();
-        let most = |draw: u32| ((1 << self.high_bits()) - 1 - (draw >> self.twos)) / self.odd;
+        let rests = u32::MAX >> self.granule();
+        let most = |draw: u32| (rests - (draw >> self.twos)) / self.odd;
         Draws {
             tops: draws.iter().map(|draw| draw << (32 - width)).collect(),
             lows: draws.iter().map(|draw| (draw & ((1 << self.twos) - 1)) as u8).collect(),
@@ -102,7 +103,7 @@ impl Question {
 
     /// The largest number that matches any draw.
     pub(super) const fn widest(&self) -> u32 {
-        (((1 << self.high_bits()) - 1) / self.odd) << self.granule()
+        ((u32::MAX >> self.granule()) / self.odd) << self.granule()
     }
 
     /// The tables of a skip.
