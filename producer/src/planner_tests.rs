@@ -24,7 +24,8 @@ fn input(length: u128, fleet: Vec<Fleet>) -> PlanInput {
     PlanInput {
         requested: Span::half_open(0, length).unwrap(),
         candidates: false,
-        operations_per_seed: 1.0,
+        engine: Engine::Auto,
+        cost: Cost { fixed: 0.0, each: 1.0 },
         chance_per_seed: 1e-30,
         max_survivors: 10_000_000,
         remedy: "--min-matches 9 would fit".to_owned(),

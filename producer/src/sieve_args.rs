@@ -339,7 +339,7 @@ mod tests {
             ("--reverse-threshold 0.5 --reverse-min-matches 3", "cannot be used with"),
             ("--max-dead 101%", "0% to 100%"),
             ("--mode variable", "it is fixed"),
-            ("--engine structural", "auto, reference, scan"),
+            ("--engine quantum", "auto, reference, scan, structural"),
             ("--arch tpu", "auto, cuda, rocm or cpu"),
             ("--direction up", "forward, reverse or both"),
             ("--kind analysis", "sieve or reverse_sieve"),

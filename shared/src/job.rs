@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     sieve::{InvalidSieve, Seeds, Sieve},
     spans::Span,
+    structure::{Unsuited, suits},
     witness::Witness,
 };
 
@@ -213,6 +214,9 @@ pub enum InvalidJob {
     /// An empty or oversized candidate list.
     #[error("it lists {0} candidates; it must be 1 to {MAX_CANDIDATES}")]
     Candidates(usize),
+    /// An engine that has no way to it.
+    #[error(transparent)]
+    Engine(#[from] Unsuited),
     /// A time that is not one.
     #[error("its {name} is {value} seconds; it must be positive and finite")]
     Seconds {
@@ -265,6 +269,12 @@ impl Job {
         let Task::Sieve { sieve, seeds, witness } = &self.task;
         sieve.validate()?;
         sieve.validate_witness(*witness)?;
+        if self.engine == Engine::Structural {
+            suits(sieve)?;
+            if matches!(seeds, Seeds::Candidates { .. }) {
+                return Err(Unsuited::Candidates.into());
+            }
+        }
         let last = match seeds {
             Seeds::Range(span) => span.last(),
             Seeds::Candidates { seeds, .. } => {

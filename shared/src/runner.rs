@@ -3,14 +3,17 @@
 //! A runner is started as `runner-<kind> --threads N [--soft-seconds S]` with the job's bytes
 //! (a [`Job`](crate::job::Job) in MessagePack) on stdin up to end of file. On stdout it writes
 //! frames: a `u32` length, little-endian, and that many bytes of MessagePack, a [`Frame`]. The
-//! last frame is [`Frame::Done`] or [`Frame::Rejected`]. stderr is free text for people. On
+//! last frame is [`Frame::Done`], [`Frame::Rejected`] or [`Frame::Failed`]. stderr is free text for people. On
 //! SIGTERM it finishes short at the next block boundary and still reports what it tested.
 
 use std::io::{self, Read, Write};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{outcome::SieveResult, wire::one_line};
+use crate::{
+    outcome::{Failure, SieveResult},
+    wire::one_line,
+};
 
 /// The longest frame, in bytes: an outcome's worth.
 pub const MAX_FRAME: usize = 1024 * 1024;
@@ -28,6 +31,13 @@ pub enum Frame {
     Done(SieveResult),
     /// The job makes no sense; why, in one line. The last frame.
     Rejected(String),
+    /// What computes has failed, and whose fault that is. The last frame.
+    Failed {
+        /// What kind of failure.
+        failure: Failure,
+        /// Why, in one line.
+        detail: String,
+    },
 }
 
 /// How far a runner is.

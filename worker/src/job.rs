@@ -138,6 +138,9 @@ fn judge(job: &Job, ending: Ending) -> Verdict {
         (Some(_), Ok(Last::Rejected(why))) => {
             return failed(Failure::Rejected, why.clone(), stderr);
         }
+        (Some(_), Ok(Last::Failed(failure, detail))) => {
+            return failed(*failure, detail.clone(), stderr);
+        }
         _ => {}
     }
     let words = last_line(&stderr);

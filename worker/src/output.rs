@@ -1,7 +1,7 @@
 //! What a subprocess says: frames on stdout, free text on stderr.
 
 use shared::{
-    outcome::{MAX_STDERR_TAIL, SieveResult},
+    outcome::{Failure, MAX_STDERR_TAIL, SieveResult},
     runner::{Frame, FrameError, Progress, decode_frame, frame_length},
     wire,
 };
@@ -23,6 +23,8 @@ pub enum Last {
     Done(SieveResult),
     /// [`Frame::Rejected`].
     Rejected(String),
+    /// [`Frame::Failed`].
+    Failed(Failure, String),
 }
 
 impl Frames {
@@ -39,6 +41,9 @@ impl Frames {
                 Ok(Some(Frame::Progress(progress))) => newest = Some(progress),
                 Ok(Some(Frame::Done(result))) => self.last = Some(Last::Done(result)),
                 Ok(Some(Frame::Rejected(why))) => self.last = Some(Last::Rejected(why)),
+                Ok(Some(Frame::Failed { failure, detail })) => {
+                    self.last = Some(Last::Failed(failure, detail));
+                }
                 Ok(None) => return newest,
                 Err(error) => {
                     self.buffer = Vec::new();

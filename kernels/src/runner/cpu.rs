@@ -96,7 +96,14 @@ impl Tester for Cpu {
         (SMALL / self.engine.work()).clamp(FULL as f64 / 2.0, 16_384.0) as u64
     }
 
+    fn fixed_block(&self) -> Option<u64> {
+        self.engine.block()
+    }
+
     fn test(&mut self, block: &Sequence<'_>, room: usize) -> Tally {
+        if let Some(tally) = self.engine.test_shared(block, self.threads) {
+            return tally;
+        }
         let operations = block.len() as f64 * self.engine.work();
         if self.threads.get() == 1 || operations < SMALL {
             self.engine.test(block, room)

@@ -10,6 +10,7 @@ use shared::{
     exit_codes,
     failpoint::{self, Point},
     job::{Job, Task},
+    outcome::Failure,
     runner::{EXIT_REJECTED, Frame, FrameError, write_frame},
     wire::{MAX_MESSAGE, Wire as _, one_line},
 };
@@ -41,6 +42,9 @@ pub enum RunError {
     /// A frame could not be written.
     #[error(transparent)]
     Output(#[from] FrameError),
+    /// The engine missed what was planted for it; [`Frame::Failed`] was written.
+    #[error("{0}")]
+    PlantMissed(String),
     /// The engine is at fault.
     #[error(transparent)]
     Contradiction(#[from] Contradiction),
@@ -69,6 +73,7 @@ impl From<BlocksError<FrameError>> for RunError {
     fn from(error: BlocksError<FrameError>) -> Self {
         match error {
             BlocksError::Contradiction(contradiction) => contradiction.into(),
+            missed @ BlocksError::PlantMissed { .. } => Self::PlantMissed(missed.to_string()),
             BlocksError::Progress(error) => error.into(),
         }
     }
@@ -102,7 +107,7 @@ pub fn run_cpu(args: impl IntoIterator<Item = String>) -> Result<(), RunError> {
         return Err(RunError::Rejected(reason));
     };
     let question = Question { sieve, seeds, witness: *witness };
-    let mut cpu = Cpu::new(Prepared::new(job.engine, sieve, *witness), args.threads);
+    let mut cpu = Cpu::new(Prepared::for_seeds(job.engine, sieve, *witness, seeds), args.threads);
     let result = drive(
         &mut cpu,
         question,
@@ -110,7 +115,13 @@ pub fn run_cpu(args: impl IntoIterator<Item = String>) -> Result<(), RunError> {
         soft,
         || term.load(Ordering::Relaxed),
         |progress| write_frame(&mut out, &Frame::Progress(progress)),
-    )?;
+    )
+    .map_err(RunError::from);
+    if let Err(RunError::PlantMissed(detail)) = &result {
+        let failure = Failure::WitnessMissed;
+        write_frame(&mut out, &Frame::Failed { failure, detail: detail.clone() })?;
+    }
+    let result = result?;
     Ok(write_frame(&mut out, &Frame::Done(result))?)
 }
 

@@ -15,10 +15,7 @@ impl Affine {
 
     /// This map, then `next`.
     pub(super) const fn then(self, next: Self) -> Self {
-        Self {
-            a: self.a.wrapping_mul(next.a),
-            c: self.c.wrapping_mul(next.a).wrapping_add(next.c),
-        }
+        Self { a: self.a.wrapping_mul(next.a), c: self.c.wrapping_mul(next.a).wrapping_add(next.c) }
     }
 
     /// `count` steps of a generator, by squaring.

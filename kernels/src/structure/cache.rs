@@ -6,7 +6,7 @@ use super::{
 };
 
 /// Vectors of lists that are kept before all is forgotten, 64 bytes each.
-const ROOM: usize = 1 << 17;
+const ROOM: usize = 1 << 19;
 
 /// What tells lattices apart: a number for the kind of the first coordinate, then what the
 /// multiplier of each further one depends on.
@@ -185,8 +185,8 @@ impl Table {
         // Odd constants with bits in disorder: the golden ratio's and those of splitmix64.
         let low = u64::from(key[0]) << 32 | u64::from(key[1]);
         let high = u64::from(key[2]) << 32 | u64::from(key[3]);
-        let mixed = (low.wrapping_mul(0xBF58_476D_1CE4_E5B9) ^ high)
-            .wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let mixed =
+            (low.wrapping_mul(0xBF58_476D_1CE4_E5B9) ^ high).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         Some((mixed >> 40) as usize & mask)
     }
 }

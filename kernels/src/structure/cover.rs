@@ -120,7 +120,9 @@ mod tests {
                     let masks: Vec<u32> = sets
                         .iter()
                         .map(|set| {
-                            assert!(set.is_sorted() && set.len() == r && set.iter().all(|&i| i < n));
+                            assert!(
+                                set.is_sorted() && set.len() == r && set.iter().all(|&i| i < n)
+                            );
                             set.iter().fold(0, |mask, i| mask | 1 << i)
                         })
                         .collect();

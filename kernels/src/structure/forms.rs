@@ -48,7 +48,9 @@ impl Forms {
             let sets = self.covers.sets(n, self.need, size);
             self.chosen[n] = Some(Form { seeds, sets, size });
         }
-        self.chosen[n].as_ref().unwrap_or(const { &Form { seeds: false, sets: Vec::new(), size: 0 } })
+        self.chosen[n]
+            .as_ref()
+            .unwrap_or(const { &Form { seeds: false, sets: Vec::new(), size: 0 } })
     }
 
     fn cheapest(&mut self, n: usize) -> (bool, usize) {

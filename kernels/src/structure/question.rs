@@ -27,6 +27,8 @@ pub(super) struct Question {
     /// How many draws must match.
     pub(super) need: usize,
     pub(super) draws: Draws,
+    /// The draws in the order in which they are compared, as they were asked for.
+    pub(super) leading: Vec<u32>,
 }
 
 /// Draws as they are compared.
@@ -63,9 +65,9 @@ impl Question {
             advance: u64::from(sieve.advance),
             need: need as usize,
             draws: Draws { tops: Vec::new(), lows: Vec::new(), most: Vec::new() },
+            leading: if reverse { sieve.reversed_draws() } else { sieve.draws.clone() },
         };
-        let reversed = sieve.reversed_draws();
-        question.draws = question.compared(if reverse { &reversed } else { &sieve.draws });
+        question.draws = question.compared(&question.leading);
         question
     }
 
@@ -104,6 +106,23 @@ impl Question {
     /// The largest number that matches any draw.
     pub(super) const fn widest(&self) -> u32 {
         ((u32::MAX >> self.granule()) / self.odd) << self.granule()
+    }
+
+    /// The class of a first state.
+    pub(super) const fn class(&self, state: u64) -> u32 {
+        (state & ((1 << self.class_bits()) - 1)) as u32
+    }
+
+    /// Whether a seed's stream rejects none of the outputs up to number `last`.
+    pub(super) fn steady(&self, seed: u64, bound: u32, last: u64) -> bool {
+        let step = Affine::steps(&self.lcg, 1);
+        let outputs = 1_u64 << self.lcg.output_bits();
+        let fair = outputs - outputs % u64::from(bound);
+        let mut state = Affine { a: 0, c: seed ^ self.lcg.scramble };
+        (0..=last).all(|_| {
+            state = state.then(step);
+            (state.c & ((1 << self.lcg.state_bits) - 1)) >> self.lcg.low_bit < fair
+        })
     }
 
     /// The tables of a skip.

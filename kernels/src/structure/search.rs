@@ -23,6 +23,14 @@ pub(super) struct Hit {
     pub(super) skip: u32,
 }
 
+/// A seed whose draws stand in for some of the question's, under one skip and for its class alone.
+#[derive(Debug)]
+pub(super) struct Plant {
+    pub(super) seed: u64,
+    pub(super) skip: Skip,
+    pub(super) draws: Draws,
+}
+
 /// The search of a range of first states, with its working memory; one a thread.
 pub(super) struct Search<'a> {
     question: &'a Question,
@@ -64,15 +72,25 @@ impl<'a> Search<'a> {
 
     /// Searches the classes at some places of the cycle under one skip.
     pub(super) fn run(&mut self, skip: &Skip, draws: &Draws, places: Range<usize>) {
-        self.cache.tidy();
         let mut kept = std::mem::take(&mut self.kept);
         kept.clear();
         let need = self.question.need as u8;
         self.loops.sieve(self.cycle, draws, skip, need, places, &mut kept);
         for &class in &kept {
+            self.cache.tidy();
             self.class(skip, draws, class);
         }
         self.kept = kept;
+    }
+
+    /// Whether the search of one class finds a plant whose first state and place are these. What
+    /// else it finds there is forgotten.
+    pub(super) fn finds(&mut self, plant: &Plant, state: u64, place: usize) -> bool {
+        let before = self.hits.len();
+        self.run(&plant.skip, &plant.draws, place..place + 1);
+        let found = self.hits[before..].iter().any(|hit| hit.state == state);
+        self.hits.truncate(before);
+        found
     }
 
     /// Searches one class.

@@ -124,12 +124,7 @@ pub(super) unsafe fn search_line<C: Compare>(
 /// Appends the lanes that are inside and match further.
 #[inline(always)]
 #[expect(unsafe_code, reason = "code for an instruction set found at run time")]
-unsafe fn emit<C: Compare>(
-    inside: u32,
-    moved: Vector,
-    further: &[Further],
-    found: &mut Vec<u32>,
-) {
+unsafe fn emit<C: Compare>(inside: u32, moved: Vector, further: &[Further], found: &mut Vec<u32>) {
     let mut wanted = inside;
     if !further.is_empty() {
         let mut hit = 0;
