@@ -152,7 +152,7 @@ pub struct SieveArgs {
     pub max_survivors: u128,
 
     /// Which implementation computes; all give the same survivors
-    #[arg(long, value_name = "auto|reference|scan", default_value = "auto",
+    #[arg(long, value_name = "auto|reference|scan|structural", default_value = "auto",
         value_parser = parsed::<Engine>, help_heading = "Jobs")]
     pub engine: Engine,
     /// Which hardware it is planned for; auto shares it among all there is

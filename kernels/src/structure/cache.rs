@@ -5,8 +5,10 @@ use super::{
     reduce::{MAX, Matrix, reduce},
 };
 
-/// Vectors of lists that are kept before all is forgotten, 64 bytes each.
-const ROOM: usize = 1 << 19;
+/// Vectors of lists, 64 bytes each, past which all is forgotten: between two skips, which have
+/// little in common, so that the next one's stay in the processor's cache; and in any case.
+pub(super) const BETWEEN_SKIPS: usize = 1 << 13;
+pub(super) const EVER: usize = 1 << 19;
 
 /// What tells lattices apart: a number for the kind of the first coordinate, then what the
 /// multiplier of each further one depends on.
@@ -50,20 +52,15 @@ impl Cache {
         }
     }
 
-    /// Forgets everything once it has become much.
-    pub(super) fn tidy(&mut self) {
-        if self.lists.len() > ROOM {
-            self.clear();
+    /// Forgets everything if there are more vectors than that.
+    pub(super) fn tidy(&mut self, most: usize) {
+        if self.lists.len() > most {
+            self.of_lattices.clear();
+            self.of_bases.clear();
+            self.lattices.clear();
+            self.bases.clear();
+            self.lists.clear();
         }
-    }
-
-    /// Forgets everything.
-    pub(super) fn clear(&mut self) {
-        self.of_lattices.clear();
-        self.of_bases.clear();
-        self.lattices.clear();
-        self.bases.clear();
-        self.lists.clear();
     }
 
     /// A lattice with its list; `None` where doubles can't be trusted with it.

@@ -1,4 +1,5 @@
 //! One class of seeds: its matching positions, and the search of a set of them.
+#![expect(clippy::needless_range_loop, reason = "as in `reduce`: loops that are inlined")]
 
 use super::{
     affine::inverse,
@@ -72,9 +73,10 @@ impl Class {
         loops.numbers(skip, class, draws, &mut self.numbers);
         let broken = (1 << question.granule()) - 1;
         let mut n = 0;
-        for (draw, &number) in (0..).zip(&self.numbers) {
+        for draw in 0..self.numbers.len() {
+            let number = self.numbers[draw];
             // Written in any case and kept in some: no branch to guess.
-            (self.draws[n], self.offsets[n]) = (draw, number);
+            (self.draws[n], self.offsets[n]) = (draw as u32, number);
             n += usize::from(number & broken == 0);
         }
         self.n = n;
@@ -92,10 +94,15 @@ impl Class {
     /// few lattices.
     pub(super) fn nearest(&self, places: &mut [usize]) {
         let size = places.len();
-        let span = |from: usize| self.draws[from + size - 1] - self.draws[from];
-        let from = (0..=self.n - size).min_by_key(|&from| span(from)).unwrap_or_default();
-        for (place, at) in places.iter_mut().zip(from..) {
-            *place = at;
+        let mut nearest = (u32::MAX, 0);
+        for from in 0..=self.n - size {
+            let span = self.draws[from + size - 1] - self.draws[from];
+            if span < nearest.0 {
+                nearest = (span, from);
+            }
+        }
+        for at in 0..size {
+            places[at] = nearest.1 + at;
         }
     }
 
@@ -185,11 +192,11 @@ impl Class {
             frame.boxes.widths[0] = f64::from(self.width) * f64::from(1 << question.granule());
         }
         let from = usize::from(!seeds);
-        let coordinates = frame.multipliers.iter_mut().zip(&mut frame.key).skip(1);
-        for (&place, (multiplier, key)) in places[from..].iter().zip(coordinates) {
-            let draw = self.draws[place] as usize;
-            *multiplier = self.multiplier(skip, draw);
-            *key = match self.first {
+        for at in from..places.len() {
+            let draw = self.draws[places[at]] as usize;
+            let coordinate = at + 1 - from;
+            frame.multipliers[coordinate] = self.multiplier(skip, draw);
+            frame.key[coordinate] = match self.first {
                 Some(first) => (draw - first) as u32 * skip.stride as u32,
                 None => skip.steps(draw) as u32,
             };
@@ -209,9 +216,10 @@ impl Class {
         if seeds {
             translate.most[0] = (self.rests.1 - self.rests.0) << question.granule();
         }
-        for (&place, j) in places.iter().zip(from..) {
-            translate.offsets[j] = self.offsets[place];
-            translate.most[j] = draws.most[self.draws[place] as usize];
+        for at in 0..places.len() {
+            let place = places[at];
+            translate.offsets[from + at] = self.offsets[place];
+            translate.most[from + at] = draws.most[self.draws[place] as usize];
         }
         translate
     }

@@ -5,11 +5,14 @@
 //! `2^class_bits` alone. Modulo that power the generator runs through one cycle of all classes,
 //! so the bits of all states, laid out along the cycle, are a text in which a draw's bits are
 //! compared with many classes at once, a byte each.
+#![expect(clippy::needless_range_loop, reason = "as in `reduce`: loops that are inlined")]
 
 use shared::structure::PowerLcg;
 
 /// How many classes are looked at side by side.
 const WIDTH: usize = 256;
+/// How many of them are looked through at once for one that is kept.
+const PART: usize = 32;
 
 /// The cycle of classes with the bits that decide residues.
 #[derive(Debug)]
@@ -26,15 +29,21 @@ impl Cycle {
         let classes = 1_usize << (lcg.low_bit + twos);
         let mask = classes as u64 - 1;
         let mut state = 0_u64;
-        let states: Vec<u32> = (0..classes)
-            .map(|_| {
-                let class = state as u32;
-                state = state.wrapping_mul(lcg.multiplier).wrapping_add(lcg.increment) & mask;
-                class
-            })
-            .collect();
-        let once: Vec<u8> = states.iter().map(|state| (state >> lcg.low_bit) as u8).collect();
-        let residues = once.iter().copied().cycle().take(2 * classes + WIDTH).collect();
+        let mut states = vec![0; classes];
+        let mut residues = vec![0; 2 * classes + WIDTH];
+        for place in &mut states {
+            *place = state as u32;
+            state = state.wrapping_mul(lcg.multiplier).wrapping_add(lcg.increment) & mask;
+        }
+        for (residue, state) in residues.iter_mut().zip(&states) {
+            *residue = (state >> lcg.low_bit) as u8;
+        }
+        let mut filled = classes;
+        while filled < residues.len() {
+            let more = classes.min(residues.len() - filled);
+            residues.copy_within(..more, filled);
+            filled += more;
+        }
         Self { states, residues }
     }
 
@@ -70,21 +79,28 @@ impl Cycle {
             for &draw in draws {
                 at = (at + stride as usize) & mask;
                 let text = &self.residues[from + at..][..WIDTH];
-                for (count, &residue) in counts.iter_mut().zip(text) {
-                    *count += u8::from(residue == draw);
+                for lane in 0..WIDTH {
+                    counts[lane] += u8::from(text[lane] == draw);
                 }
             }
-            let end = places.end.min(from + WIDTH);
-            for (part, counts) in counts.chunks_exact(32).enumerate() {
+            let lanes = (places.end - from).min(WIDTH);
+            let mut part = 0;
+            while part < lanes {
                 // Few classes are kept: most parts have none.
-                if counts.iter().fold(false, |any, &count| any | (count >= need)) {
-                    let places = from + 32 * part..end;
-                    for (place, _) in places.zip(counts).filter(|(_, count)| **count >= need) {
-                        kept.push(self.states[(place + back) & mask]);
+                let mut any = false;
+                for &count in &counts[part..part + PART] {
+                    any |= count >= need;
+                }
+                if any {
+                    for lane in part..lanes.min(part + PART) {
+                        if counts[lane] >= need {
+                            kept.push(self.states[(from + lane + back) & mask]);
+                        }
                     }
                 }
+                part += PART;
             }
-            from = end;
+            from += WIDTH;
         }
     }
 }

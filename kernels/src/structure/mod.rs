@@ -10,12 +10,12 @@ mod cover;
 mod forms;
 mod lattice;
 mod pieces;
+mod prepared;
 mod question;
 mod reduce;
 mod rejections;
 mod search;
-mod structure;
 mod sweep;
 mod vector;
 
-pub(crate) use structure::Structure;
+pub(crate) use prepared::Structure;

@@ -5,7 +5,7 @@ use std::ops::Range;
 use shared::spans::Span;
 
 use super::{
-    cache::Cache,
+    cache::{BETWEEN_SKIPS, Cache, EVER},
     class::Class,
     classes::Cycle,
     forms::Forms,
@@ -72,12 +72,13 @@ impl<'a> Search<'a> {
 
     /// Searches the classes at some places of the cycle under one skip.
     pub(super) fn run(&mut self, skip: &Skip, draws: &Draws, places: Range<usize>) {
+        self.cache.tidy(BETWEEN_SKIPS);
         let mut kept = std::mem::take(&mut self.kept);
         kept.clear();
         let need = self.question.need as u8;
         self.loops.sieve(self.cycle, draws, skip, need, places, &mut kept);
         for &class in &kept {
-            self.cache.tidy();
+            self.cache.tidy(EVER);
             self.class(skip, draws, class);
         }
         self.kept = kept;

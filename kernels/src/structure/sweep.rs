@@ -1,4 +1,5 @@
 //! The search of one box: which points of a translate lie in it.
+#![expect(clippy::needless_range_loop, reason = "as in `reduce`: loops that are inlined")]
 
 use super::{
     compare::Compare,

@@ -210,9 +210,7 @@ impl Runners {
         match last? {
             Some(Frame::Done(result)) => Ok(result),
             Some(Frame::Rejected(why)) => Err(RetestError::Rejected(why)),
-            Some(Frame::Failed { failure, detail }) => {
-                Err(RetestError::Failed { failure, detail })
-            }
+            Some(Frame::Failed { failure, detail }) => Err(RetestError::Failed { failure, detail }),
             _ => {
                 let said = String::from_utf8_lossy(&said);
                 let said = said.lines().last().unwrap_or("it said nothing").to_owned();
