@@ -164,7 +164,7 @@ mod tests {
                 };
                 rest.iter().map(without).collect()
             };
-            let sign = |column: usize| if column % 2 == 0 { 1 } else { -1 };
+            let sign = |column: usize| if column.is_multiple_of(2) { 1 } else { -1 };
             first.iter().enumerate().map(|(j, &x)| sign(j) * x * of(&minor(j))).sum()
         }
         let whole = |row: &Row| row[..n].iter().map(|&x| x as i128).collect();
