@@ -1,14 +1,26 @@
 //! Engines: what tests a block of seeds.
 
+use std::num::NonZeroUsize;
+
 use shared::{
     job::Engine,
     outcome::Survivor,
-    sieve::Sieve,
+    sieve::{Seeds, Sieve},
+    structure::{Price, Unsuited},
     witness::{NearMisses, Witness},
 };
 
 pub use crate::scan::Instructions;
-use crate::{reference, scan::Scan, sequence::Sequence};
+use crate::{reference, scan::Scan, sequence::Sequence, structure::Structure};
+
+/// Seconds of an operation of the scan, by its rough count: SIEVES.md section 3.2.
+const OPERATION: f64 = 5e-11;
+/// By how many times the structural engine must be predicted to be faster.
+const CLEARLY: f64 = 2.0;
+/// The most seconds that a block of the structural engine is predicted to take.
+const BLOCK: f64 = 10.0;
+/// The most survivors, by chance, and the most seeds to look at for them, in such a block.
+const BLOCK_SURVIVORS: f64 = 10_000.0;
 
 /// A survivor with its place in the sequence that was tested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +38,19 @@ pub struct Tally {
     pub found: Vec<Found>,
     /// The near misses.
     pub near_misses: NearMisses,
+    /// What was planted, in place of near misses, by an engine that does not see them.
+    pub planted: Option<Planted>,
+}
+
+/// A seed that an engine had to find although no draws were its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Planted {
+    /// The seed.
+    pub seed: u64,
+    /// The skip under which it was planted.
+    pub skip: u32,
+    /// Whether it was found.
+    pub found: bool,
 }
 
 /// An engine of the processor, prepared for one sieve; threads share it.
@@ -36,6 +61,7 @@ pub struct Prepared(Kind);
 enum Kind {
     Reference(Sieve, Witness),
     Scan(Box<Scan>),
+    Structural(Box<Structure>),
 }
 
 impl Prepared {
@@ -48,11 +74,37 @@ impl Prepared {
         }
     }
 
+    /// Prepares a validated sieve for an engine and these seeds; `Auto` is the fastest for so many.
+    /// Where the structural engine has no way to it the scan takes its place.
+    #[must_use]
+    pub fn for_seeds(engine: Engine, sieve: &Sieve, witness: Witness, seeds: &Seeds) -> Self {
+        let asked = Self::new(engine, sieve, witness);
+        let Seeds::Range(span) = seeds else { return asked };
+        let wanted = match engine {
+            Engine::Structural => true,
+            Engine::Auto => Price::of(sieve).is_some_and(|price| {
+                let count = span.len() as f64;
+                CLEARLY * price.seconds(count) < asked.work() * count * OPERATION
+            }),
+            _ => false,
+        };
+        let structural = wanted.then(|| Self::structural(sieve, Instructions::widest()));
+        structural.and_then(Result::ok).unwrap_or(asked)
+    }
+
     /// Prepares a validated sieve for the scan on certain instructions. Where this processor
     /// lacks them the widest that it has are taken.
     #[must_use]
     pub fn scan(sieve: &Sieve, witness: Witness, instructions: Instructions) -> Self {
         Self(Kind::Scan(Box::new(Scan::new(sieve, witness, instructions))))
+    }
+
+    /// Prepares a validated sieve for the structural search on certain instructions.
+    ///
+    /// # Errors
+    /// [`Unsuited`] when the sieve has no such structure.
+    pub fn structural(sieve: &Sieve, instructions: Instructions) -> Result<Self, Unsuited> {
+        Ok(Self(Kind::Structural(Box::new(Structure::new(sieve, instructions)?))))
     }
 
     /// Which engine it is.
@@ -61,6 +113,29 @@ impl Prepared {
         match &self.0 {
             Kind::Reference(..) => Engine::Reference,
             Kind::Scan(_) => Engine::Scan,
+            Kind::Structural(_) => Engine::Structural,
+        }
+    }
+
+    /// How many seeds a block has, for an engine whose cost does not go by seeds.
+    #[must_use]
+    pub fn block(&self) -> Option<u64> {
+        let Kind::Structural(structure) = &self.0 else { return None };
+        let price = Price::of(structure.sieve())?;
+        let by_time = (BLOCK - price.fixed_seconds).max(BLOCK / 4.0) / price.seconds_per_seed;
+        let by_count = BLOCK_SURVIVORS / price.found_per_seed;
+        Some((by_time.min(by_count) as u64).max(1))
+    }
+
+    /// Tests seeds in order on so many threads, as [`Prepared::test`] does, where the engine
+    /// shares out its work itself; `None` where it does not.
+    #[must_use]
+    pub fn test_shared(&self, seeds: &Sequence<'_>, threads: NonZeroUsize) -> Option<Tally> {
+        match (&self.0, seeds) {
+            (Kind::Structural(structure), Sequence::Range(span)) => {
+                Some(structure.test(*span, threads.get(), entropy()))
+            }
+            _ => None,
         }
     }
 
@@ -73,6 +148,8 @@ impl Prepared {
                 sieve.last_position() as f64 + draws
             }
             Kind::Scan(scan) => scan.work(),
+            // Its cost goes by class and skip.
+            Kind::Structural(_) => 0.0,
         }
     }
 
@@ -99,6 +176,13 @@ impl Prepared {
                 tally
             }
             Kind::Scan(scan) => scan.test(seeds, room),
+            Kind::Structural(structure) => structure.test_any(seeds, entropy()),
         }
     }
+}
+
+/// A number that nobody can foresee: the standard library's keys for hash tables.
+fn entropy() -> u64 {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    RandomState::new().build_hasher().finish()
 }

@@ -10,3 +10,4 @@ pub mod residue;
 pub mod runner;
 mod scan;
 pub mod sequence;
+mod structure;

@@ -6,7 +6,7 @@ mod support;
 use shared::{
     families::Family,
     job::{Engine, Job, Task},
-    outcome::{MAX_SURVIVORS, SieveResult},
+    outcome::{Failure, MAX_SURVIVORS, SieveResult},
     runner::{EXIT_REJECTED, Frame},
     sieve::{Direction, Seeds},
     spans::Span,
@@ -188,4 +188,74 @@ fn wrong_arguments_are_named() {
     let ended = end(start(b"", &["--threads", "none"]));
     assert_eq!(ended.code, Some(2));
     assert!(ended.stderr.contains("--threads"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_structural_job_searches_the_whole_space_and_proves_itself() {
+    let mut asked = sieve(Family::JavaLcg, 12);
+    asked.draws[3] = 17;
+    let mut whole = job(asked, range(0, (1 << 48) - 1));
+    for engine in [Engine::Structural, Engine::Auto] {
+        whole.engine = engine;
+        let ended = run(&whole, &["--threads", "2"]);
+        let result = ended.result();
+        assert_eq!((result.engine, result.planted), (Engine::Structural, true));
+        assert_eq!(result.tested, [Span::new(0, (1 << 48) - 1).unwrap()]);
+        assert_eq!(result.near_misses, NearMisses::default());
+    }
+    // A few seeds are not worth the low sieve, and have near misses.
+    whole = job(sieve(Family::JavaLcg, 3), range(0, 999));
+    let ended = run(&whole, &[]);
+    assert_eq!((ended.result().engine, ended.result().planted), (Engine::Scan, false));
+    whole.engine = Engine::Structural;
+    let searched = run(&whole, &[]);
+    assert!(searched.result().planted);
+    assert_eq!(searched.result().survivors, ended.result().survivors);
+}
+
+#[test]
+fn a_structural_job_without_structure_is_rejected() {
+    let mut other = job(sieve(Family::Mt19937, 3), range(0, 9));
+    other.engine = Engine::Structural;
+    assert_rejected(&rmp_serde::to_vec_named(&other).unwrap(), "no search for mt19937");
+    let seeds = Seeds::Candidates { first_index: 0, seeds: vec![1, 2] };
+    let mut listed = job(sieve(Family::JavaLcg, 3), seeds);
+    listed.engine = Engine::Structural;
+    assert_rejected(&rmp_serde::to_vec_named(&listed).unwrap(), "not lists of candidates");
+}
+
+/// An engine that overlooks what is planted for it.
+struct Blind;
+
+impl kernels::runner::Tester for Blind {
+    fn engine(&self) -> Engine {
+        Engine::Structural
+    }
+
+    fn first_block(&self) -> u64 {
+        10
+    }
+
+    fn test(
+        &mut self,
+        _: &kernels::sequence::Sequence<'_>,
+        _: usize,
+    ) -> Result<kernels::engine::Tally, kernels::device::Fault> {
+        let planted = kernels::engine::Planted { seed: 77, skip: 2, found: false };
+        Ok(kernels::engine::Tally { planted: Some(planted), ..Default::default() })
+    }
+}
+
+#[test]
+fn a_plant_that_is_missed_is_a_failure() {
+    let whole = job(sieve(Family::JavaLcg, 3), range(0, 99));
+    let Task::Sieve { sieve, seeds, witness } = &whole.task else { panic!("a sieve") };
+    let question = kernels::runner::Question { sieve, seeds, witness: *witness };
+    let (now, soft) = (std::time::Instant::now(), std::time::Duration::from_secs(60));
+    let driven =
+        kernels::runner::drive(&mut Blind, question, now, soft, || false, |_| Ok::<(), ()>(()));
+    let missed = driven.unwrap_err();
+    let kernels::runner::BlocksError::Fault(fault) = missed else { panic!("{missed:?}") };
+    assert_eq!(fault.failure, Failure::WitnessMissed);
+    assert!(fault.detail.contains("seed 77, planted under skip 2"), "{fault}");
 }

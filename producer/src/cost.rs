@@ -5,7 +5,7 @@
 //! other: the ledger learns what a device really does per family, and pieces that take longer
 //! than planned finish short.
 
-use shared::{families::Family, job::Arch, job::Engine, sieve::Sieve};
+use shared::{families::Family, job::Arch, job::Engine, sieve::Sieve, structure::Price};
 
 use crate::chance::{binomial_tail, match_probability};
 
@@ -40,14 +40,61 @@ pub const fn default_operations_per_second(arch: Arch) -> f64 {
     }
 }
 
-/// Model operations that an engine spends on one random seed; `Auto` costs what `Scan` does.
-#[must_use]
-pub fn operations_per_seed(sieve: &Sieve, engine: Engine) -> f64 {
-    match engine {
-        Engine::Reference => reference(sieve),
-        _ => scan(sieve),
+/// Model operations that an engine spends on a range of seeds: so many for any range, and so many
+/// for each seed of it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Cost {
+    /// For any range.
+    pub fixed: f64,
+    /// For each seed.
+    pub each: f64,
+}
+
+impl Cost {
+    /// Of a sieve under an engine. `Auto` costs what `Scan` does: see [`chosen`].
+    #[must_use]
+    pub fn of(sieve: &Sieve, engine: Engine) -> Self {
+        let by_seed = |each| Self { fixed: 0.0, each };
+        match engine {
+            Engine::Reference => by_seed(reference(sieve)),
+            Engine::Structural => Price::of(sieve).map_or_else(
+                || by_seed(scan(sieve)),
+                |price| Self {
+                    fixed: price.fixed_seconds * STRUCTURAL,
+                    each: price.seconds_per_seed * STRUCTURAL,
+                },
+            ),
+            _ => by_seed(scan(sieve)),
+        }
+    }
+
+    /// Of so many seeds.
+    #[must_use]
+    pub fn seeds(&self, seeds: f64) -> f64 {
+        self.fixed + self.each * seeds
+    }
+
+    /// How many seeds so many operations are enough for, at least as many as double the fixed
+    /// cost: less is not worth it.
+    #[must_use]
+    pub fn seeds_for(&self, operations: f64) -> f64 {
+        (operations - self.fixed).max(self.fixed) / self.each
     }
 }
+
+/// The engine that a range of so many seeds is left to: of `Auto` the structural one where it is
+/// predicted to be clearly faster.
+#[must_use]
+pub fn chosen(sieve: &Sieve, engine: Engine, seeds: f64) -> Engine {
+    if engine != Engine::Auto || Price::of(sieve).is_none() {
+        return engine;
+    }
+    let of = |engine| Cost::of(sieve, engine).seeds(seeds);
+    if 2.0 * of(Engine::Structural) < of(Engine::Scan) { Engine::Structural } else { engine }
+}
+
+/// Model operations in a second of the structural engine's price: the default of one thread.
+const STRUCTURAL: f64 = default_operations_per_second(Arch::Cpu);
 
 /// What generating costs, in lane operations.
 struct Generation {
@@ -182,7 +229,7 @@ mod tests {
 
     /// Million seeds a second of one thread, as predicted.
     fn predicted(sieve: &Sieve) -> f64 {
-        default_operations_per_second(Arch::Cpu) / operations_per_seed(sieve, Engine::Scan) / 1e6
+        default_operations_per_second(Arch::Cpu) / Cost::of(sieve, Engine::Scan).each / 1e6
     }
 
     /// Measured AVX2 rates of one core, M seeds/s (SIEVES.md section 3.2): k = 30 with skips 0 to
@@ -217,6 +264,22 @@ mod tests {
         }
     }
 
+    /// All of 2^48 is a matter of a second where a seed at a time takes weeks; a few seeds are
+    /// not worth the low sieve.
+    #[test]
+    fn the_structural_engine_is_chosen_where_it_is_faster() {
+        let java = sieve(Family::JavaLcg, 30, 8, 20, 0);
+        let all = 48_f64.exp2();
+        assert_eq!(chosen(&java, Engine::Auto, all), Engine::Structural);
+        assert_eq!(chosen(&java, Engine::Scan, all), Engine::Scan);
+        assert_eq!(chosen(&java, Engine::Auto, 1000.0), Engine::Auto);
+        let other = sieve(Family::Xorshift32, 30, 8, 20, 0);
+        assert_eq!(chosen(&other, Engine::Auto, all), Engine::Auto);
+        let cost = Cost::of(&java, Engine::Structural);
+        assert!(cost.seeds(all) < default_operations_per_second(Arch::Cpu));
+        assert!(cost.seeds_for(1.0) > all, "halves cost as much as the whole");
+    }
+
     /// Section 3.2: at threshold .25 a stage of 25 draws and 525 pairs looks at 215 positions.
     #[test]
     fn positions_are_counted_as_in_the_table() {
@@ -230,7 +293,7 @@ mod tests {
     fn more_to_look_at_costs_more() {
         for &family in Family::ALL {
             let cost = |k, need, hi, advance| {
-                operations_per_seed(&sieve(family, k, need, hi, advance), Engine::Scan)
+                Cost::of(&sieve(family, k, need, hi, advance), Engine::Scan).each
             };
             let base = cost(30, 15, 20, 0);
             assert!(base.is_finite() && base > 0.0);
@@ -240,16 +303,16 @@ mod tests {
             assert!(cost(30, 15, 20, 99) >= base, "{family}: an advance");
             assert!(cost(1, 1, 0, 0) < base, "{family}: a single draw");
             let reference = sieve(family, 30, 15, 20, 0);
-            assert!(operations_per_seed(&reference, Engine::Reference) > base, "{family}");
+            assert!(Cost::of(&reference, Engine::Reference).each > base, "{family}");
         }
     }
 
     #[test]
     fn the_largest_sieves_are_estimated_not_counted() {
         let wide = sieve(Family::Mt19937, 256, 1, 65_535, 0);
-        assert!(operations_per_seed(&wide, Engine::Scan).is_finite());
+        assert!(Cost::of(&wide, Engine::Scan).each.is_finite());
         let long = sieve(Family::Mt19937, 65_536, 65_536, 255, 0);
-        assert!(operations_per_seed(&long, Engine::Reference).is_finite());
-        assert!(operations_per_seed(&long, Engine::Scan).is_finite());
+        assert!(Cost::of(&long, Engine::Reference).each.is_finite());
+        assert!(Cost::of(&long, Engine::Scan).each.is_finite());
     }
 }

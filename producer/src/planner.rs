@@ -7,7 +7,7 @@
 //! piece that takes too long finishes short and its rest is queued again.
 
 use shared::{
-    job::{Arch, Job, MAX_CANDIDATES, Task},
+    job::{Arch, Engine, Job, MAX_CANDIDATES, Task},
     settings::PlannerSettings,
     sieve::{Direction, Seeds},
     spans::Span,
@@ -15,7 +15,7 @@ use shared::{
 
 use crate::{
     chance::{self, Witnesses},
-    cost,
+    cost::{self, Cost},
     duration::Duration,
     request::{Asked, Request},
 };
@@ -48,8 +48,10 @@ pub struct PlanInput {
     pub requested: Span,
     /// Whether it is a candidate list, whose pieces carry their candidates.
     pub candidates: bool,
-    /// Model operations of one seed.
-    pub operations_per_seed: f64,
+    /// The engine that pieces are left to.
+    pub engine: Engine,
+    /// Model operations of a piece.
+    pub cost: Cost,
     /// The probability that a seed survives by chance.
     pub chance_per_seed: f64,
     /// The most survivors that may be expected by chance.
@@ -75,14 +77,27 @@ impl PlanInput {
         let sieve = &request.sieve;
         let chance_per_seed = chance::survivor_probability(sieve);
         let wanted = |arch| request.arch.is_none_or(|asked| asked == arch);
+        let mut fleet: Vec<Fleet> = fleet.into_iter().filter(|slots| wanted(slots.arch)).collect();
+        let on_processor = fleet.iter().any(|slots| slots.arch == Arch::Cpu && slots.slots > 0);
+        let candidates = matches!(request.asked, Asked::Candidates(_));
+        let engine = if on_processor && !candidates {
+            cost::chosen(sieve, request.engine, to_f64(requested.len()))
+        } else {
+            request.engine
+        };
+        if engine == Engine::Structural && on_processor {
+            // It is the processor's alone; a device's runner would leave it to the processor.
+            fleet.retain(|slots| slots.arch == Arch::Cpu);
+        }
         let mut input = Self {
             requested,
-            candidates: matches!(request.asked, Asked::Candidates(_)),
-            operations_per_seed: cost::operations_per_seed(sieve, request.engine),
+            candidates,
+            engine,
+            cost: Cost::of(sieve, engine),
             chance_per_seed,
             max_survivors: request.max_survivors,
             remedy: String::new(),
-            fleet: fleet.into_iter().filter(|slots| wanted(slots.arch)).collect(),
+            fleet,
             target_seconds: settings.target_seconds,
             min_seconds: settings.min_seconds,
             chunk: request.chunk,
@@ -157,6 +172,8 @@ pub struct Plan {
     pub pieces: Vec<Piece>,
     /// The architectures that have a share.
     pub queues: Vec<Queue>,
+    /// The engine that the pieces are left to.
+    pub engine: Engine,
     /// How long all of it should take.
     pub predicted_seconds: f64,
     /// Survivors that chance alone would leave.
@@ -249,13 +266,20 @@ struct Share {
     slots: u32,
     /// Seeds a second of one slot.
     rate: f64,
+    /// What any piece takes beyond that, in seconds.
+    fixed: f64,
     span: Span,
 }
 
 impl Share {
-    /// The time that all its seeds take on one slot.
+    /// The time that all its seeds take on one slot, in one piece.
     fn slot_seconds(&self) -> f64 {
-        to_f64(self.span.len()) / self.rate
+        self.seconds(self.span.len())
+    }
+
+    /// The time of a piece.
+    fn seconds(&self, length: u128) -> f64 {
+        self.fixed + to_f64(length) / self.rate
     }
 }
 
@@ -294,6 +318,7 @@ pub fn plan(input: &PlanInput) -> Result<Plan, PlanError> {
     Ok(Plan {
         pieces: in_turn(&shares, &lengths),
         queues,
+        engine: input.engine,
         predicted_seconds,
         expected_by_chance,
         target_seconds,
@@ -306,10 +331,10 @@ pub fn plan(input: &PlanInput) -> Result<Plan, PlanError> {
 /// would not fill one small piece has none: a process there would cost more than it saves.
 fn shares(input: &PlanInput) -> Result<Vec<Share>, PlanError> {
     let usable = |fleet: &Fleet| {
-        fleet.slots > 0 && is_positive(fleet.operations_per_second / input.operations_per_seed)
+        fleet.slots > 0 && is_positive(fleet.operations_per_second / input.cost.each)
     };
     let mut fleet: Vec<Fleet> = input.fleet.iter().copied().filter(usable).collect();
-    let rate = |fleet: &Fleet| fleet.operations_per_second / input.operations_per_seed;
+    let rate = |fleet: &Fleet| fleet.operations_per_second / input.cost.each;
     let power = |fleet: &Fleet| rate(fleet) * f64::from(fleet.slots);
     let length = input.requested.len();
     let total = loop {
@@ -338,7 +363,9 @@ fn shares(input: &PlanInput) -> Result<Vec<Share>, PlanError> {
     for (slots, &count) in fleet.iter().zip(&counts).filter(|(_, count)| **count > 0) {
         let Some(left) = rest else { break };
         let (span, after) = left.split_at(count);
-        shares.push(Share { arch: slots.arch, slots: slots.slots, rate: rate(slots), span });
+        let fixed = input.cost.fixed / slots.operations_per_second;
+        let (arch, slots, rate) = (slots.arch, slots.slots, rate(slots));
+        shares.push(Share { arch, slots, rate, fixed, span });
         rest = after;
     }
     Ok(shares)
@@ -397,7 +424,8 @@ fn ramp(share: &Share, lengths: Lengths, room: usize) -> Option<Vec<u128>> {
     let slots = f64::from(share.slots);
     // A share that is smaller than that for every slot is spread over the slots all the same.
     let each = (share.slot_seconds() / slots).max(WORTH_A_PROCESS);
-    let least = lengths.min_seconds.min(each);
+    // A piece whose fixed part is the larger one is not worth having been cut.
+    let least = lengths.min_seconds.min(each).max(share.fixed);
     let mut left = share.span.len();
     let mut longest = lengths.most;
     let mut cut = Vec::new();
@@ -406,7 +434,7 @@ fn ramp(share: &Share, lengths: Lengths, room: usize) -> Option<Vec<u128>> {
             return None;
         }
         let seconds = to_f64(left) / share.rate / (2.0 * slots);
-        let seconds = seconds.min(lengths.target_seconds).max(least);
+        let seconds = seconds.min(lengths.target_seconds - share.fixed).max(least);
         let want = to_u128(seconds * share.rate).clamp(1, longest);
         // What is left, cut as evenly as that allows: no crumb at the end.
         let length = left.div_ceil(left.div_ceil(want));
@@ -431,7 +459,8 @@ fn by_chunk(
         return too_large(most, why);
     }
     let slowest = shares.iter().map(|share| share.rate).fold(f64::INFINITY, f64::min);
-    let seconds = to_f64(size.min(input.requested.len())) / slowest;
+    let longest = size.min(input.requested.len());
+    let seconds = shares.iter().map(|share| share.seconds(longest)).fold(0.0, f64::max);
     if seconds > MAX_PIECE_SECONDS {
         let most = to_u128(MAX_PIECE_SECONDS * slowest).max(1);
         let why = format!("such a piece takes about {}, more than 10 minutes", Duration(seconds));
@@ -468,8 +497,9 @@ fn wall_seconds(shares: &[Share]) -> f64 {
 }
 
 fn queue(share: &Share, lengths: &[u128]) -> Queue {
-    let longest = lengths.first().map_or(0.0, |&length| to_f64(length) / share.rate);
-    let even = share.slot_seconds() / f64::from(share.slots);
+    let longest = lengths.first().map_or(0.0, |&length| share.seconds(length));
+    let again = share.fixed * to_f64(lengths.len().saturating_sub(1) as u128);
+    let even = (share.slot_seconds() + again) / f64::from(share.slots);
     Queue {
         arch: share.arch,
         slots: share.slots,
@@ -487,7 +517,7 @@ fn in_turn(shares: &[Share], lengths: &[Vec<u128>]) -> Vec<Piece> {
         for ((share, lengths), rest) in shares.iter().zip(lengths).zip(&mut rests) {
             if let (Some(&length), Some(left)) = (lengths.get(turn), *rest) {
                 let (span, after) = left.split_at(length);
-                let predicted_seconds = to_f64(span.len()) / share.rate;
+                let predicted_seconds = share.seconds(span.len());
                 pieces.push(Piece { span, arch: share.arch, predicted_seconds });
                 *rest = after;
             }
@@ -515,7 +545,7 @@ pub fn jobs<'a>(
         },
         arch: piece.arch,
         urgency: request.urgency,
-        engine: request.engine,
+        engine: plan.engine,
         attempt: 1,
         max_attempts: request.max_attempts,
         starts: 0,

@@ -24,7 +24,8 @@ fn input(length: u128, fleet: Vec<Fleet>) -> PlanInput {
     PlanInput {
         requested: Span::half_open(0, length).unwrap(),
         candidates: false,
-        operations_per_seed: 1.0,
+        engine: Engine::Auto,
+        cost: Cost { fixed: 0.0, each: 1.0 },
         chance_per_seed: 1e-30,
         max_survivors: 10_000_000,
         remedy: "--min-matches 9 would fit".to_owned(),
@@ -346,6 +347,12 @@ fn the_demo_is_planned_for_two_slots() {
     demo.sieve.skips = Skips { lo: 0, hi: 2 };
     let settings = PlannerSettings { target_seconds: 30.0, min_seconds: 2.0 };
     let rate = cost::default_operations_per_second(Arch::Cpu);
+    // Left to itself it is a structural search: one job, since a half costs as much as the whole.
+    let input = PlanInput::of(&demo, vec![fleet(Arch::Cpu, 2, rate)], &settings);
+    let searched = plan(&input).unwrap();
+    assert_eq!((searched.engine, searched.pieces.len()), (Engine::Structural, 1));
+    assert!(jobs(&demo, &searched, "demo").all(|job| job.engine == Engine::Structural));
+    demo.engine = Engine::Scan;
     let input = PlanInput::of(&demo, vec![fleet(Arch::Cpu, 2, rate)], &settings);
     let plan = plan(&input).unwrap();
     check(&input, &plan);

@@ -6,6 +6,7 @@ use shared::{
     messages::MaxDead,
     sieve::{Direction, InvalidSieve, MAX_POSITION, MAX_SKIP, MAX_WINDOW, Sieve},
     spans::Span,
+    structure::{Unsuited, suits},
 };
 
 use crate::{
@@ -157,6 +158,9 @@ pub enum RequestError {
     /// Anything else that the sieve itself refuses.
     #[error(transparent)]
     Sieve(#[from] InvalidSieve),
+    /// An engine that has no way to it.
+    #[error(transparent)]
+    Engine(#[from] Unsuited),
 }
 
 impl SieveArgs {
@@ -188,6 +192,12 @@ impl SieveArgs {
             reverse_need,
         };
         sieve.validate()?;
+        if self.engine == Engine::Structural {
+            suits(&sieve)?;
+            if matches!(asked, Asked::Candidates(_)) {
+                return Err(Unsuited::Candidates.into());
+            }
+        }
         let chunk = match self.chunk.asked() {
             Some(chunk) => Some(within("--chunk", chunk, 1, u64::MAX)?),
             None => None,

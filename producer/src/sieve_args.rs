@@ -152,7 +152,7 @@ pub struct SieveArgs {
     pub max_survivors: u128,
 
     /// Which implementation computes; all give the same survivors
-    #[arg(long, value_name = "auto|reference|scan", default_value = "auto",
+    #[arg(long, value_name = "auto|reference|scan|structural", default_value = "auto",
         value_parser = parsed::<Engine>, help_heading = "Jobs")]
     pub engine: Engine,
     /// Which hardware it is planned for; auto shares it among all there is
@@ -339,7 +339,7 @@ mod tests {
             ("--reverse-threshold 0.5 --reverse-min-matches 3", "cannot be used with"),
             ("--max-dead 101%", "0% to 100%"),
             ("--mode variable", "it is fixed"),
-            ("--engine structural", "auto, reference, scan"),
+            ("--engine quantum", "auto, reference, scan, structural"),
             ("--arch tpu", "auto, cuda, rocm or cpu"),
             ("--direction up", "forward, reverse or both"),
             ("--kind analysis", "sieve or reverse_sieve"),

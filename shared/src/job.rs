@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     sieve::{InvalidSieve, Seeds, Sieve},
     spans::Span,
+    structure::{Unsuited, suits},
     witness::Witness,
 };
 
@@ -82,11 +83,13 @@ pub enum Engine {
     Reference,
     /// One stream for all skips, hopeless skips abandoned early.
     Scan,
+    /// Generators whose low bits run by themselves, searched class by class.
+    Structural,
 }
 
 impl Engine {
     /// Every engine that can be asked for.
-    pub const ALL: [Self; 3] = [Self::Auto, Self::Reference, Self::Scan];
+    pub const ALL: [Self; 4] = [Self::Auto, Self::Reference, Self::Scan, Self::Structural];
 
     /// Its name.
     #[must_use]
@@ -95,6 +98,7 @@ impl Engine {
             Self::Auto => "auto",
             Self::Reference => "reference",
             Self::Scan => "scan",
+            Self::Structural => "structural",
         }
     }
 }
@@ -210,6 +214,9 @@ pub enum InvalidJob {
     /// An empty or oversized candidate list.
     #[error("it lists {0} candidates; it must be 1 to {MAX_CANDIDATES}")]
     Candidates(usize),
+    /// An engine that has no way to it.
+    #[error(transparent)]
+    Engine(#[from] Unsuited),
     /// A time that is not one.
     #[error("its {name} is {value} seconds; it must be positive and finite")]
     Seconds {
@@ -262,6 +269,12 @@ impl Job {
         let Task::Sieve { sieve, seeds, witness } = &self.task;
         sieve.validate()?;
         sieve.validate_witness(*witness)?;
+        if self.engine == Engine::Structural {
+            suits(sieve)?;
+            if matches!(seeds, Seeds::Candidates { .. }) {
+                return Err(Unsuited::Candidates.into());
+            }
+        }
         let last = match seeds {
             Seeds::Range(span) => span.last(),
             Seeds::Candidates { seeds, .. } => {

@@ -92,6 +92,9 @@ pub struct SieveResult {
     pub survivors: Survivors,
     /// The witness's count.
     pub near_misses: NearMisses,
+    /// Whether the engine sees no near misses and was proved by seeds that were planted instead.
+    #[serde(default)]
+    pub planted: bool,
     /// Seconds of sieving, without process start and end.
     pub busy_seconds: f64,
 }

@@ -98,7 +98,7 @@ impl Device {
             })
         };
         self.opinion.note(seeds, probe, misses(2), &found);
-        Ok(Some(Tally { found, near_misses: misses(0) }))
+        Ok(Some(Tally { found, near_misses: misses(0), planted: None }))
     }
 
     /// What the device listed, by the definition of a sieve.

@@ -1,6 +1,7 @@
 //! Driving a tester through a job, block by block.
 //!
-//! A block takes at most a quarter of a second. After each the runner looks at the clock, at
+//! A block takes at most a quarter of a second, or is as long as the tester says (the structural
+//! engine's: at most ten seconds, predicted). After each the runner looks at the clock, at
 //! SIGTERM and at the number of survivors, and stops there if it must, one block done at least.
 
 use std::time::{Duration, Instant};
@@ -15,7 +16,12 @@ use shared::{
 };
 
 use super::tester::Tester;
-use crate::{device::Fault, engine::Found, reference, sequence::Sequence};
+use crate::{
+    device::Fault,
+    engine::{Found, Planted},
+    reference,
+    sequence::Sequence,
+};
 
 /// What a block should take. The limit is 0.25 s; what is left is for a machine that slows down.
 const BLOCK: Duration = Duration::from_millis(200);
@@ -78,7 +84,8 @@ pub fn drive<E>(
     let mut result = SieveResult { engine: tester.engine(), ..SieveResult::default() };
     let mut rest = Some(Sequence::new(question.seeds));
     let mut tested: u128 = 0;
-    let mut length = tester.first_block().max(1);
+    let fixed = tester.fixed_block();
+    let mut length = fixed.unwrap_or_else(|| tester.first_block()).max(1);
     let mut reported = started;
     while let Some(seeds) = rest {
         let begun = Instant::now();
@@ -96,6 +103,17 @@ pub fn drive<E>(
             rest = None;
             tally = tester.test(&head, room)?;
         }
+        if let Some(Planted { seed, skip, found }) = tally.planted {
+            if !found {
+                let engine = tester.engine().name();
+                return Err(Fault::witness(format!(
+                    "the engine '{engine}' missed the seed {seed}, planted under skip {skip}: this \
+                     is a fault of the engine or of this machine, please report it"
+                ))
+                .into());
+            }
+            result.planted = true;
+        }
         for found in &tally.found {
             verify(tester, question, found)?;
         }
@@ -112,7 +130,7 @@ pub fn drive<E>(
             progress(Progress { tested, survivors: result.survivors.len() as u64 })
                 .map_err(BlocksError::Progress)?;
         }
-        length = next_length(length, now - begun);
+        length = fixed.unwrap_or_else(|| next_length(length, now - begun)).max(1);
     }
     tester.conclude()?;
     result.tested = tested_span(question.seeds, tested).into_iter().collect();

@@ -97,7 +97,14 @@ impl Tester for Cpu {
         (SMALL / self.engine.work()).clamp(FULL as f64 / 2.0, 16_384.0) as u64
     }
 
+    fn fixed_block(&self) -> Option<u64> {
+        self.engine.block()
+    }
+
     fn test(&mut self, block: &Sequence<'_>, room: usize) -> Result<Tally, Fault> {
+        if let Some(tally) = self.engine.test_shared(block, self.threads) {
+            return Ok(tally);
+        }
         let operations = block.len() as f64 * self.engine.work();
         Ok(if self.threads.get() == 1 || operations < SMALL {
             self.engine.test(block, room)

@@ -130,8 +130,9 @@ struct Asked<'a> {
 }
 
 fn on_processor(asked: &Asked<'_>) -> Box<dyn Tester> {
-    let Question { sieve, witness, .. } = asked.question;
-    Box::new(Cpu::new(Prepared::new(asked.engine, sieve, witness), asked.threads))
+    let Question { sieve, seeds, witness } = asked.question;
+    let engine = Prepared::for_seeds(asked.engine, sieve, witness, seeds);
+    Box::new(Cpu::new(engine, asked.threads))
 }
 
 fn run<D>(

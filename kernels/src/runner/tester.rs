@@ -12,6 +12,11 @@ pub trait Tester {
     /// How many seeds it tests in some milliseconds, by a guess that is rather too low.
     fn first_block(&self) -> u64;
 
+    /// How many seeds every block has, where the time it takes hardly depends on their number.
+    fn fixed_block(&self) -> Option<u64> {
+        None
+    }
+
     /// Tests a block. It may stop early once more than `room` survived, and then returns more
     /// than `room` survivors; whoever asked cuts the block there.
     ///

@@ -262,6 +262,7 @@ fn write(db: &Connection, run: &RunRow, outcome: &Outcome, now: f64) -> Result<i
         .map(|result| rmp_serde::to_vec(&result.tested))
         .transpose()
         .map_err(|error| LedgerError::Refused(error.to_string()))?;
+    let counted = result.filter(|result| !result.planted);
     db.prepare_cached(
         "INSERT INTO outcomes (run, job, seq, attempt, epoch, node, instance, device, model, threads,
          verdict, failure, detail, stderr_tail, engine, tested, near_misses, near_miss_sum, seconds,
@@ -285,8 +286,8 @@ fn write(db: &Connection, run: &RunRow, outcome: &Outcome, now: f64) -> Result<i
         stderr,
         result.map(|result| result.engine.name()),
         tested,
-        result.map(|result| stored(result.near_misses.count)),
-        result.map(|result| stored(result.near_misses.sum)),
+        counted.map(|result| stored(result.near_misses.count)),
+        counted.map(|result| stored(result.near_misses.sum)),
         outcome.seconds,
         result.map(|result| result.busy_seconds),
         now
@@ -308,7 +309,7 @@ fn learn(
     }
     let tested: u128 = result.tested.iter().map(|span| span.len()).sum();
     #[expect(clippy::cast_precision_loss, reason = "a rate needs no more than 53 bits")]
-    let operations = tested as f64 * cost::operations_per_seed(&manifest.sieve, result.engine);
+    let operations = cost::Cost::of(&manifest.sieve, result.engine).seeds(tested as f64);
     let key = RateKey {
         model: outcome.device.model.clone(),
         threads: outcome.device.threads,

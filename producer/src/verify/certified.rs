@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     certificate::{Certificate, Hashed, hash_candidates, hash_survivors},
-    cost,
+    cost::{self, Cost},
 };
 
 /// How long one block takes, in seconds: short, so that even a small share is spread widely.
@@ -92,15 +92,19 @@ impl Certified {
         random: &mut Random,
     ) -> Blocks {
         let sieve = &self.certificate.request.sieve;
-        let rate = operations_per_second / cost::operations_per_seed(sieve, Engine::Auto);
-        let most = seeds(rate * most_seconds);
+        #[expect(clippy::cast_precision_loss, reason = "a prediction")]
+        let all = self.requested.len() as f64;
+        let cost = Cost::of(sieve, cost::chosen(sieve, Engine::Auto, all));
+        let most = seeds(cost.seeds_for(operations_per_second * most_seconds));
         let wanted = share.of(self.requested.len()).min(most);
-        let piece = seeds(rate * BLOCK_SECONDS).max(wanted.div_ceil(MOST_BLOCKS)).max(1);
+        let block = seeds(cost.seeds_for(operations_per_second * BLOCK_SECONDS));
+        let piece = block.max(wanted.div_ceil(MOST_BLOCKS)).max(1);
         let spans = blocks(self.requested, piece, share, most, random);
-        let slow = operations_per_second / cost::operations_per_seed(sieve, Engine::Reference);
+        let slow = operations_per_second / Cost::of(sieve, Engine::Reference).each;
         let count: u128 = spans.iter().map(|span| span.len()).sum();
         #[expect(clippy::cast_precision_loss, reason = "a prediction")]
-        let seconds = count as f64 / rate + self.survivors.len() as f64 / slow;
+        let seconds =
+            cost.seeds(count as f64) / operations_per_second + self.survivors.len() as f64 / slow;
         let sample = |span| Sample { spans: vec![span], who: None, near_misses: None };
         Blocks { samples: spans.into_iter().map(sample).collect(), piece, seeds: count, seconds }
     }

@@ -19,7 +19,8 @@ use super::{
 };
 use crate::{
     aggregate::now,
-    chance, cost,
+    chance,
+    cost::{self, Cost},
     ledger::{Ledger, Report, RunRow},
     planner::{MAX_PIECE_SECONDS, MAX_PIECE_SURVIVORS},
 };
@@ -59,10 +60,16 @@ impl FleetPlan {
     ) -> Result<Self, VerifyError> {
         let manifest = check.manifest;
         let sieve = &manifest.sieve;
-        let rate = operations_per_second(check.ledger, sieve, arch)?
-            / cost::operations_per_seed(sieve, Engine::Auto);
+        let operations = operations_per_second(check.ledger, sieve, arch)? * target_seconds;
+        let tested: u128 = chosen.iter().map(|report| report.seeds()).sum();
+        #[expect(clippy::cast_precision_loss, reason = "a prediction")]
+        let engine = match arch {
+            Arch::Cpu => cost::chosen(sieve, Engine::Auto, tested as f64),
+            _ => Engine::Auto,
+        };
+        let by_time = seeds(Cost::of(sieve, engine).seeds_for(operations));
         let chance = chance::survivor_probability(sieve);
-        let mut most = seeds(rate * target_seconds).min(seeds(MAX_PIECE_SURVIVORS / chance)).max(1);
+        let mut most = by_time.min(seeds(MAX_PIECE_SURVIVORS / chance)).max(1);
         if matches!(check.tested, Tested::Candidates { .. }) {
             most = most.min(MAX_CANDIDATES as u128);
         }

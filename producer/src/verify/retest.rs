@@ -13,7 +13,7 @@ use std::{
 use futures_util::{StreamExt as _, stream};
 use shared::{
     job::{Arch, DEFAULT_ATTEMPTS, Engine, Job, Task, Urgency},
-    outcome::SieveResult,
+    outcome::{Failure, SieveResult},
     parent::ENV_PARENT,
     runner::{Frame, FrameError, decode_frame, frame_length},
     settings::ENV_BROKER,
@@ -56,6 +56,14 @@ pub enum RetestError {
     /// It rejected the job.
     #[error("{RUNNER} rejected what it was to test again: {0}")]
     Rejected(String),
+    /// It found that it can't be trusted.
+    #[error("{RUNNER} failed ({failure}): {detail}")]
+    Failed {
+        /// How.
+        failure: Failure,
+        /// Why, in one line.
+        detail: String,
+    },
     /// It ended without a result.
     #[error("{RUNNER} ended without a result ({status}): {said}")]
     Died {
@@ -202,6 +210,7 @@ impl Runners {
         match last? {
             Some(Frame::Done(result)) => Ok(result),
             Some(Frame::Rejected(why)) => Err(RetestError::Rejected(why)),
+            Some(Frame::Failed { failure, detail }) => Err(RetestError::Failed { failure, detail }),
             _ => {
                 let said = String::from_utf8_lossy(&said);
                 let said = said.lines().last().unwrap_or("it said nothing").to_owned();
@@ -237,7 +246,7 @@ async fn last_frame(
                 hear(u64::try_from(tested).unwrap_or(u64::MAX));
                 return Ok(Some(Frame::Done(result)));
             }
-            rejected @ Frame::Rejected(_) => return Ok(Some(rejected)),
+            last @ (Frame::Rejected(_) | Frame::Failed { .. }) => return Ok(Some(last)),
         }
     }
 }

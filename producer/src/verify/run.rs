@@ -16,7 +16,7 @@ use super::{
     witness::Guesses,
 };
 use crate::{
-    cost,
+    cost::{self, Cost},
     ledger::{Ledger, LedgerError, Report, RunRow},
 };
 
@@ -105,11 +105,11 @@ impl<'a> RunCheck<'a> {
     pub fn predicted_seconds(&self, chosen: &[&Report]) -> Result<f64, LedgerError> {
         let sieve = &self.manifest.sieve;
         let operations = operations_per_second(self.ledger, sieve, Arch::Cpu)?;
-        let of = |engine, count: f64| count * cost::operations_per_seed(sieve, engine) / operations;
+        let of = |engine, count: f64| Cost::of(sieve, engine).seeds(count) / operations;
         let seeds: u128 = chosen.iter().map(|report| report.seeds()).sum();
         #[expect(clippy::cast_precision_loss, reason = "a prediction")]
         let (seeds, survivors) = (seeds as f64, self.run.counts.survivors as f64);
-        Ok(of(Engine::Auto, seeds) + of(Engine::Reference, survivors))
+        Ok(of(cost::chosen(sieve, Engine::Auto, seeds), seeds) + of(Engine::Reference, survivors))
     }
 
     /// What tests again here.
@@ -122,9 +122,11 @@ impl<'a> RunCheck<'a> {
         runners: &'v Runners,
     ) -> Result<Verifier<'v, LedgerClaims<'a>>, LedgerError> {
         let sieve = &self.manifest.sieve;
-        let rate = operations_per_second(self.ledger, sieve, Arch::Cpu)?
-            / cost::operations_per_seed(sieve, Engine::Auto);
-        let piece = super::certified::seeds(rate * PIECE_SECONDS).max(1);
+        let operations = operations_per_second(self.ledger, sieve, Arch::Cpu)? * PIECE_SECONDS;
+        let tested: u128 = self.reports.iter().map(Report::seeds).sum();
+        #[expect(clippy::cast_precision_loss, reason = "a prediction")]
+        let cost = Cost::of(sieve, cost::chosen(sieve, Engine::Auto, tested as f64));
+        let piece = super::certified::seeds(cost.seeds_for(operations)).max(1);
         Ok(Verifier { claims, sieve, tested: &self.tested, runners, piece })
     }
 

@@ -112,6 +112,7 @@ pub(super) fn done(job: &Job, tested: Span, survivors: &[Survivor]) -> Record {
         tested: vec![tested],
         survivors: columns,
         near_misses: NearMisses::default(),
+        planted: false,
         busy_seconds: 1.0,
     };
     outcome(job, Verdict::Done(result))

@@ -1,0 +1,252 @@
+//! One class of seeds: its matching positions, and the search of a set of them.
+#![expect(clippy::needless_range_loop, reason = "as in `reduce`: loops that are inlined")]
+
+use super::{
+    affine::inverse,
+    cache::{Cache, Frame},
+    lattice::Boxes,
+    question::{Draws, Question, Skip},
+    reduce::MAX,
+    search::Hit,
+    sweep::{Further, Translate},
+    vector::Loops,
+};
+
+/// A class with the working memory of its search.
+#[derive(Debug)]
+pub(super) struct Class {
+    /// The most that the rests of a class's seeds lie apart.
+    width: u32,
+    class: u32,
+    /// The first and the last rest of a seed in the range.
+    rests: (u32, u32),
+    /// How many draws match in their low bits.
+    pub(super) n: usize,
+    /// Which they are, ascending, and their numbers; what follows the first `n` means nothing.
+    draws: Vec<u32>,
+    offsets: Vec<u32>,
+    /// The numbers of all draws.
+    numbers: Vec<u32>,
+    /// By how much the first coordinate moves for the points that were found.
+    found: Vec<u32>,
+    /// The draw whose number is the first coordinate; `None` when the rest of the seed is.
+    first: Option<usize>,
+    /// The set's places and how many they are.
+    set: [usize; MAX],
+    set_size: usize,
+    /// The positions outside the set, as far as they were prepared, and the place to go on at.
+    further: Vec<Further>,
+    next: usize,
+}
+
+impl Class {
+    /// For windows of so many draws and ranges in which the rests of a class's seeds lie at most
+    /// `width` apart.
+    pub(super) fn new(window: usize, width: u32) -> Self {
+        Self {
+            width,
+            class: 0,
+            rests: (0, 0),
+            n: 0,
+            draws: vec![0; window + 1],
+            offsets: vec![0; window + 1],
+            numbers: vec![0; window],
+            found: Vec::new(),
+            first: None,
+            set: [usize::MAX; MAX],
+            set_size: 0,
+            further: Vec::new(),
+            next: 0,
+        }
+    }
+
+    /// Takes up a class, with the rests of its seeds in the range.
+    pub(super) fn load(
+        &mut self,
+        loops: &Loops,
+        question: &Question,
+        skip: &Skip,
+        draws: &Draws,
+        (class, rests): (u32, (u32, u32)),
+    ) {
+        (self.class, self.rests) = (class, rests);
+        loops.numbers(skip, class, draws, &mut self.numbers);
+        let broken = (1 << question.granule()) - 1;
+        let mut n = 0;
+        for draw in 0..self.numbers.len() {
+            let number = self.numbers[draw];
+            // Written in any case and kept in some: no branch to guess.
+            (self.draws[n], self.offsets[n]) = (draw as u32, number);
+            n += usize::from(number & broken == 0);
+        }
+        self.n = n;
+    }
+
+    /// Moves the numbers from the rest 0 to the first rest in the range.
+    pub(super) fn move_to_first(&mut self, skip: &Skip, granule: u32) {
+        let moved = self.rests.0 << granule;
+        for (offset, &draw) in self.offsets.iter_mut().zip(&self.draws).take(self.n) {
+            *offset = offset.wrapping_add(skip.slopes[draw as usize].wrapping_mul(moved));
+        }
+    }
+
+    /// As many places beside each other as there are, those of the smallest span: such sets have
+    /// few lattices.
+    pub(super) fn nearest(&self, places: &mut [usize]) {
+        let size = places.len();
+        let mut nearest = (u32::MAX, 0);
+        for from in 0..=self.n - size {
+            let span = self.draws[from + size - 1] - self.draws[from];
+            if span < nearest.0 {
+                nearest = (span, from);
+            }
+        }
+        for at in 0..size {
+            places[at] = nearest.1 + at;
+        }
+    }
+
+    /// Finds the points at which all draws of a set match and enough of the others may. `seeds`:
+    /// whether the rest of the seed is the first coordinate; `places`: the set, among the draws
+    /// that match in their low bits.
+    pub(super) fn search(
+        &mut self,
+        loops: &Loops,
+        cache: &mut Cache,
+        question: &Question,
+        skip: &Skip,
+        draws: &Draws,
+        (seeds, places): (bool, &[usize]),
+    ) {
+        self.found.clear();
+        let n = places.len() + usize::from(seeds);
+        if n > 1 {
+            self.aim(question, skip, draws, (seeds, places));
+            let frame = self.frame(question, skip, (seeds, places));
+            let translate = self.translate(question, draws, (seeds, places));
+            if let Some(lattice) = cache.get(&frame) {
+                loops.search_box(n, lattice, &translate, &self.further, &mut self.found);
+                return;
+            }
+        }
+        // One coordinate is enough: the others only shorten the way.
+        let places = if seeds { &[] } else { &places[..1] };
+        self.aim(question, skip, draws, (seeds, places));
+        let translate = self.translate(question, draws, (seeds, places));
+        loops.search_line(question.granule(), &translate, &self.further, &mut self.found);
+    }
+
+    /// Takes up a set, and prepares as many of the other positions as a survivor can't all miss.
+    fn aim(
+        &mut self,
+        question: &Question,
+        skip: &Skip,
+        draws: &Draws,
+        (seeds, places): (bool, &[usize]),
+    ) {
+        self.first = if seeds { None } else { Some(self.draws[places[0]] as usize) };
+        self.set = [usize::MAX; MAX];
+        self.set[..places.len()].copy_from_slice(places);
+        self.set_size = places.len();
+        self.further.clear();
+        self.next = 0;
+        if question.need > places.len() {
+            self.prepare(skip, draws, self.n - question.need + 1);
+        }
+    }
+
+    /// Prepares the other positions until there are `count` of them, or no more.
+    fn prepare(&mut self, skip: &Skip, draws: &Draws, count: usize) {
+        while self.further.len() < count && self.next < self.n {
+            let place = self.next;
+            self.next += 1;
+            if self.set.contains(&place) {
+                continue;
+            }
+            let draw = self.draws[place] as usize;
+            self.further.push(Further {
+                offset: self.offsets[place],
+                multiplier: self.multiplier(skip, draw),
+                most: draws.most[draw],
+            });
+        }
+    }
+
+    /// By how much a draw's number grows for each 1 that the first coordinate grows by.
+    fn multiplier(&self, skip: &Skip, draw: usize) -> u32 {
+        self.first.map_or(skip.slopes[draw], |first| skip.multiplier(first, draw))
+    }
+
+    /// The coordinates of a set.
+    fn frame(&self, question: &Question, skip: &Skip, (seeds, places): (bool, &[usize])) -> Frame {
+        let mut frame = Frame {
+            key: [u32::from(seeds), 0, 0, 0],
+            multipliers: [1; MAX],
+            boxes: Boxes {
+                n: places.len() + usize::from(seeds),
+                widths: [f64::from(question.widest()); MAX],
+                from_zero: seeds,
+            },
+        };
+        if seeds {
+            frame.boxes.widths[0] = f64::from(self.width) * f64::from(1 << question.granule());
+        }
+        let from = usize::from(!seeds);
+        for at in from..places.len() {
+            let draw = self.draws[places[at]] as usize;
+            let coordinate = at + 1 - from;
+            frame.multipliers[coordinate] = self.multiplier(skip, draw);
+            frame.key[coordinate] = match self.first {
+                Some(first) => (draw - first) as u32 * skip.stride as u32,
+                None => skip.steps(draw) as u32,
+            };
+        }
+        frame
+    }
+
+    /// Where the coordinates of a set stand.
+    fn translate(
+        &self,
+        question: &Question,
+        draws: &Draws,
+        (seeds, places): (bool, &[usize]),
+    ) -> Translate {
+        let mut translate = Translate { offsets: [0; MAX], most: [0; MAX] };
+        let from = usize::from(seeds);
+        if seeds {
+            translate.most[0] = (self.rests.1 - self.rests.0) << question.granule();
+        }
+        for at in 0..places.len() {
+            let place = places[at];
+            translate.offsets[from + at] = self.offsets[place];
+            translate.most[from + at] = draws.most[self.draws[place] as usize];
+        }
+        translate
+    }
+
+    /// Counts the matches at the points that were found and appends those that survive.
+    pub(super) fn confirm(
+        &mut self,
+        question: &Question,
+        skip: &Skip,
+        draws: &Draws,
+        hits: &mut Vec<Hit>,
+    ) {
+        if self.found.is_empty() {
+            return;
+        }
+        self.prepare(skip, draws, usize::MAX);
+        let back = self.first.map_or(1, |first| inverse(skip.slopes[first]));
+        let granule = question.granule();
+        for &moved in &self.found {
+            let others = self.further.iter().filter(|further| further.matches(moved)).count();
+            let matches = self.set_size + others;
+            let start = if self.first.is_some() { 0 } else { self.rests.0 };
+            let rest = start + (moved.wrapping_mul(back) >> granule);
+            if matches >= question.need && (self.rests.0..=self.rests.1).contains(&rest) {
+                let state = u64::from(rest) << question.class_bits() | u64::from(self.class);
+                hits.push(Hit { state, matches: matches as u32, skip: skip.skip });
+            }
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Comparisons of a vector's lanes, as a bit for each lane.
+//!
+//! Plain loops over lanes become vector instructions wherever the result is lanes again; a bit
+//! for each is asked for by name, since compilers take it apart.
+
+use super::lattice::{LANES, Vector};
+
+/// How one instruction set compares.
+pub(super) trait Compare: Copy {
+    /// A bit for each lane that is at most as large as the one beside it.
+    ///
+    /// # Safety
+    /// The processor must have the instruction set.
+    #[expect(unsafe_code, reason = "code for an instruction set found at run time")]
+    unsafe fn at_most(lanes: Vector, most: Vector) -> u32;
+}
+
+/// What every processor has.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Baseline;
+
+#[expect(unsafe_code, reason = "the trait's function is unsafe elsewhere")]
+impl Compare for Baseline {
+    #[inline(always)]
+    unsafe fn at_most(lanes: Vector, most: Vector) -> u32 {
+        let mut bits = 0;
+        for lane in 0..LANES {
+            bits |= u32::from(lanes.0[lane] <= most.0[lane]) << lane;
+        }
+        bits
+    }
+}
+
+/// 256-bit vectors.
+#[cfg(target_arch = "x86_64")]
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Avx2;
+
+#[cfg(target_arch = "x86_64")]
+#[expect(unsafe_code, reason = "code for an instruction set found at run time")]
+impl Compare for Avx2 {
+    #[inline(always)]
+    unsafe fn at_most(lanes: Vector, most: Vector) -> u32 {
+        use std::arch::x86_64::{
+            _mm256_castsi256_ps, _mm256_cmpeq_epi32, _mm256_load_si256, _mm256_min_epu32,
+            _mm256_movemask_ps,
+        };
+        let mut bits = 0;
+        for half in 0..2 {
+            // SAFETY: both arrays have 16 lanes and are aligned; the caller has the instructions.
+            let eight = unsafe {
+                let lanes = _mm256_load_si256(lanes.0.as_ptr().add(8 * half).cast());
+                let most = _mm256_load_si256(most.0.as_ptr().add(8 * half).cast());
+                let same = _mm256_cmpeq_epi32(_mm256_min_epu32(lanes, most), lanes);
+                _mm256_movemask_ps(_mm256_castsi256_ps(same))
+            };
+            bits |= eight.cast_unsigned() << (8 * half);
+        }
+        bits
+    }
+}
+
+/// 512-bit vectors.
+#[cfg(target_arch = "x86_64")]
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Avx512;
+
+#[cfg(target_arch = "x86_64")]
+#[expect(unsafe_code, reason = "code for an instruction set found at run time")]
+impl Compare for Avx512 {
+    #[inline(always)]
+    unsafe fn at_most(lanes: Vector, most: Vector) -> u32 {
+        use std::arch::x86_64::{_mm512_cmple_epu32_mask, _mm512_load_si512};
+        // SAFETY: both arrays have 16 lanes and are aligned; the caller has the instructions.
+        u32::from(unsafe {
+            _mm512_cmple_epu32_mask(
+                _mm512_load_si512(lanes.0.as_ptr().cast()),
+                _mm512_load_si512(most.0.as_ptr().cast()),
+            )
+        })
+    }
+}
