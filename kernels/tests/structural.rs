@@ -270,6 +270,10 @@ fn seeds_that_reject_are_found_whatever_the_position() {
                 let witness = Witness::new(sieve.window(), sieve.need, 1);
                 let expected = kernels::reference::test(&sieve, witness, seed).survivor;
                 assert_eq!(found.last().map(|found| found.survivor), expected, "step {step}");
+                // With no other seed to plant than one that rejects, nothing is amiss.
+                let alone = Sequence::Range(Span::new(seed, seed).unwrap());
+                let engine = Prepared::structural(&sieve, Instructions::widest()).unwrap();
+                assert!(engine.test(&alone, 1).planted.unwrap().found, "step {step}");
                 shifted += u32::from(expected.is_some_and(|one| one.best.matches >= 10));
             }
         }

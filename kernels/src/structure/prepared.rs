@@ -33,7 +33,8 @@ use crate::{
 
 /// Seeds that wait until so many are judged at once.
 const WAITING: usize = 1 << 14;
-/// How often a seed to plant is drawn before one that rejects is taken: hardly ever twice.
+/// How often a seed to plant is drawn before one that rejects is taken: hardly ever twice, but in
+/// a range of few seeds there may be no other.
 const TRIES: u32 = 64;
 
 /// A sieve that can be searched by its structure; threads share it.
@@ -92,7 +93,7 @@ impl Structure {
             planted: Some(Planted {
                 seed: plant.seed,
                 skip: plant.skip.skip,
-                found: !missed.into_inner(),
+                found: !plant.is_for_the_search || !missed.into_inner(),
             }),
             ..Tally::default()
         }
@@ -195,12 +196,13 @@ impl Structure {
         let width = seeds.last() - seeds.first();
         let mut seed = seeds.first();
         let mut outputs = Vec::new();
-        // A stream that rejects would not be found by the search, nor need it be.
+        let mut is_for_the_search = false;
         for _ in 0..TRIES {
             seed = seeds.first() + next() % (width + 1);
             outputs = stream(sieve.family, sieve.modulus, seed, last + 1);
-            if !self.question.lcg.rejects || self.question.steady(seed, sieve.modulus, last as u64)
-            {
+            is_for_the_search = !self.question.lcg.rejects
+                || self.question.steady(seed, sieve.modulus, last as u64);
+            if is_for_the_search {
                 break;
             }
         }
@@ -211,7 +213,8 @@ impl Structure {
             let output = outputs[sieve.position(index, skip) as usize];
             draws[index as usize] = (output % u64::from(sieve.modulus)) as u32;
         }
-        Plant { seed, skip: self.question.skip(skip), draws: self.question.compared(&draws) }
+        let (skip, draws) = (self.question.skip(skip), self.question.compared(&draws));
+        Plant { seed, skip, draws, is_for_the_search }
     }
 
     /// The results of the seeds behind hits. A seed's best skip is one under which it was found,

@@ -29,6 +29,9 @@ pub(super) struct Plant {
     pub(super) seed: u64,
     pub(super) skip: Skip,
     pub(super) draws: Draws,
+    /// Whether the search must find it. A stream that rejects is not the search's to find: those
+    /// are listed and scanned.
+    pub(super) is_for_the_search: bool,
 }
 
 /// The search of a range of first states, with its working memory; one a thread.

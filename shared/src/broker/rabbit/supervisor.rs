@@ -288,12 +288,13 @@ async fn first_session(
         Patience::Forever => None,
         Patience::For(most) => Some(Instant::now() + most),
     };
+    let is_over = |at: Instant| until.is_some_and(|until| at >= until);
     let mut waits = waits();
-    let mut warned = false;
+    let mut why: Option<BrokerError> = None;
     loop {
         let error = match Session::open(address, identity, 1, until).await {
             Ok(session) => {
-                if warned {
+                if why.is_some() {
                     tracing::info!(url = %address.shown, "the broker is there");
                 }
                 return Ok(session);
@@ -301,14 +302,18 @@ async fn first_session(
             Err(error @ BrokerError::Unreachable { .. }) => error,
             Err(error) => return Err(error),
         };
+        if is_over(Instant::now()) {
+            // The last try may have had no time left to find out anything.
+            return Err(why.unwrap_or(error));
+        }
         let wait = waits.next_wait();
-        if until.is_some_and(|until| Instant::now() + wait >= until) {
+        if is_over(Instant::now() + wait) {
             return Err(error);
         }
-        if !warned {
+        if why.is_none() {
             tracing::warn!(%error, "waiting for the broker");
-            warned = true;
         }
+        why = Some(error);
         sleep(wait).await;
     }
 }
