@@ -77,6 +77,8 @@ pub struct Aggregator {
     output_dir: Option<PathBuf>,
     heard: BTreeMap<(String, String), Heartbeat>,
     silence: Silence,
+    /// Whether the broker ever let it in.
+    was_let_in: bool,
     /// What the ledger's version was when it was last looked at.
     version: i64,
 }
@@ -98,7 +100,8 @@ impl Aggregator {
         output_dir: Option<PathBuf>,
     ) -> Self {
         let (heard, silence) = (BTreeMap::new(), Silence::default());
-        Self { broker, ledger, settings, home, output_dir, heard, silence, version: 0 }
+        let (was_let_in, version) = (false, 0);
+        Self { broker, ledger, settings, home, output_dir, heard, silence, was_let_in, version }
     }
 
     /// Works until `stop` is cancelled or, when `until` names a run, that run has ended.
@@ -136,6 +139,12 @@ impl Aggregator {
                 Err(error) => error,
                 Ok(()) => return Ok(()),
             };
+            // One that was never let in has the wrong user.
+            if !self.was_let_in
+                && matches!(trouble, AggregateError::Broker(BrokerError::Refused { .. }))
+            {
+                return Err(trouble);
+            }
             // Patient as sessions are, a connection that declares the topology can be lost.
             let AggregateError::Broker(
                 BrokerError::Refused { .. }
@@ -165,6 +174,7 @@ impl Aggregator {
         let mut results = self.broker.subscribe(topology::RESULTS_SEED, PREFETCH).await?;
         let mut dead = self.broker.subscribe(topology::RESULTS_DEAD, DEAD_PREFETCH).await?;
         let mut events = self.broker.listen().await?;
+        self.was_let_in = true;
         self.write_outputs();
         let mut ticks = [TELL, CHECK, NOTE, LOOK].map(interval);
         for tick in &mut ticks {
