@@ -292,7 +292,8 @@ pub(crate) fn job(id: &str, first: u64, last: u64) -> Job {
         },
         arch: Arch::Cpu,
         urgency: Urgency::Normal,
-        engine: Engine::Auto,
+        // By structure it would be over in a moment, however many seeds there are.
+        engine: Engine::Scan,
         attempt: 1,
         max_attempts: 3,
         starts: 0,
