@@ -109,10 +109,11 @@ async fn begin(
     fs::create_dir_all(&folder).map_err(|error| {
         Failure::unreachable(format!("the folder {} can't be made: {error}", folder.display()))
     })?;
+    let pieces = prepared.plan.pieces.len();
     output::say(format!(
-        "run {}: {} pieces for {}; {}",
+        "run {}: {pieces} {} for {}; {}",
         prepared.run,
-        prepared.plan.pieces.len(),
+        if pieces == 1 { "piece" } else { "pieces" },
         prepared.basis,
         prepared.chance_in_words()
     ));

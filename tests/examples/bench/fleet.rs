@@ -134,7 +134,7 @@ impl Fleet {
         let draws = self.home.path().join("draws.txt").display().to_string();
         let mut args = vec!["enqueue", "--step", "2", "--draws", &draws, "--run", run];
         args.extend(["--family", "java_random", "--window", "12", "--threshold", "1"]);
-        args.extend(["--skip", "0..=2", "--arch", "cpu"]);
+        args.extend(["--skip", "0..=2", "--arch", "cpu", "--engine", "scan"]);
         args.extend(more);
         self.run("producer", &args)
     }
