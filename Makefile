@@ -29,9 +29,9 @@ test: rabbitmq devices  ## install what the tests need, then build and run all o
 
 test-rabbitmq4:  ## the tests that need a broker, on RabbitMQ 4.0 from Debian 13 in target/rabbitmq4 (as root)
 	sh .ci/rabbitmq4 target/rabbitmq4
-	cargo build --release --workspace --bins --tests --locked
+	cargo build --release --workspace --bins --tests --locked $(DEVICES)
 	RIGQUEUE_TEST_RABBITMQ_ROOT="$(CURDIR)/target/rabbitmq4" \
-	    cargo test --release --package tests --locked --no-fail-fast \
+	    cargo test --release --workspace --locked --no-fail-fast $(DEVICES) \
 	    --test broker_rabbitmq --test security --test search --test faults --test alarms \
 	    --test matrix --test orders
 
@@ -41,9 +41,9 @@ bench: rabbitmq  ## measure jobs a second, latency and scan rate, through Rabbit
 	    "$(CARGO_TARGET_DIR)/release/examples/bench"
 
 chaos: rabbitmq  ## a fault every second or two for CHAOS_SECONDS (600), then everything must be exact
-	cargo build --release --workspace --bins --example chaos --locked
+	cargo build --release --workspace --bins --example chaos --locked $(DEVICES)
 	"$(CARGO_TARGET_DIR)/release/examples/chaos"
-	RIGQUEUE_TEST_CLOSINGS=50 cargo test --release --package tests --locked --test faults \
+	RIGQUEUE_TEST_CLOSINGS=50 cargo test --release --workspace --locked $(DEVICES) --test faults \
 	    an_operator_closes -- --nocapture
 
 fuzz:  ## feed whatever reads bytes from outside with what a fuzzer thinks of, FUZZ_SECONDS (60) a target

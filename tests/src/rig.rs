@@ -21,7 +21,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use shared::failpoint::ENV_FAILPOINT;
-use tempfile::TempDir;
+use tempfile::{NamedTempFile, TempDir};
 
 pub use crate::answer::Answer;
 use crate::{
@@ -242,14 +242,17 @@ impl Rig {
         self.folder.path().join(name)
     }
 
-    /// Writes such a file; its path, as an argument.
+    /// Writes such a file whole, so that a process that is reading the one before it never sees
+    /// half of it; its path, as an argument.
     ///
     /// # Panics
     /// When it can't be written.
     #[must_use]
     pub fn file(&self, name: &str, text: &str) -> String {
         let path = self.path(name);
-        fs::write(&path, text).expect("a file of the rig");
+        let mut file = NamedTempFile::new_in(self.folder.path()).expect("a new file of the rig");
+        file.write_all(text.as_bytes()).expect("what the file holds");
+        file.persist(&path).expect("a file of the rig");
         path.display().to_string()
     }
 
