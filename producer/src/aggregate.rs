@@ -394,7 +394,7 @@ impl Aggregator {
     }
 
     /// Declares again what is missing.
-    async fn check_queues(&mut self) -> Result<(), AggregateError> {
+    async fn check_queues(&self) -> Result<(), AggregateError> {
         for (queue, _) in topology::durable_queues() {
             self.is_empty(&queue).await?;
         }

@@ -12,7 +12,8 @@ pub const UNREACHABLE: u8 = 3;
 pub const RUN_FAILED: u8 = 4;
 /// No such run, job or node.
 pub const NOT_FOUND: u8 = 5;
-/// A runner's device, its driver or its compiler is missing or has failed.
+/// What a runner computes with has failed: its device, driver or compiler is missing or broken,
+/// or a planted seed was missed.
 pub const DEVICE: u8 = 6;
 /// Interrupted by a signal.
 pub const INTERRUPTED: u8 = 130;

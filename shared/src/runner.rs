@@ -3,8 +3,9 @@
 //! A runner is started as `runner-<kind> --threads N [--soft-seconds S]` with the job's bytes
 //! (a [`Job`](crate::job::Job) in MessagePack) on stdin up to end of file. On stdout it writes
 //! frames: a `u32` length, little-endian, and that many bytes of MessagePack, a [`Frame`]. The
-//! last frame is [`Frame::Done`], [`Frame::Rejected`] or [`Frame::Failed`]. stderr is free text for people. On
-//! SIGTERM it finishes short at the next block boundary and still reports what it tested.
+//! last frame is [`Frame::Done`], [`Frame::Rejected`] or [`Frame::Failed`]. stderr is free text
+//! for people. On SIGTERM it finishes short at the next block boundary and still reports what it
+//! tested.
 
 use std::io::{self, Read, Write};
 

@@ -12,8 +12,9 @@ use clap::Parser;
     about = "Takes RigQueue jobs that this machine can start at once, and runs each in a process of its own",
     long_about = "Takes RigQueue jobs that this machine can start at once, and runs each in a process of its own.\n\n\
         The worker looks at its queues when a bell rings, when a slot frees, and every 10 s otherwise. \
-        It starts `runner-cpu`, (for GPUs `runner-cuda` or `runner-opencl`), which must lie beside this executable, once for each job; publishes \
-        what became of it; and acknowledges the job only when the broker has that on disk. \
+        For each job it starts `runner-cpu` (for GPUs `runner-cuda` or `runner-opencl`), which \
+        must lie beside this executable, publishes what became of the job, and acknowledges it \
+        only when the broker has that on disk. \
         Killing the worker at any moment loses nothing: its runners end with it and its jobs come \
         back to the queue.",
     after_long_help = "Environment:\n  \

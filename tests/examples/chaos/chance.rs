@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-/// Sebastiano Vigna's `SplitMix64`.
+use shared::witness::splitmix64;
+
+/// Its outputs are those of splitmix64, as [`splitmix64`] gives them for each state.
 #[derive(Debug)]
 pub(crate) struct Chance(u64);
 
@@ -13,11 +15,9 @@ impl Chance {
     }
 
     const fn next(&mut self) -> u64 {
+        let output = splitmix64(self.0);
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
+        output
     }
 
     /// A number below `end`, which is not 0.
