@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use shared::{
     job::Engine,
     outcome::Survivor,
-    sieve::{Seeds, Sieve},
+    sieve::{Mode, Seeds, Sieve},
     structure::{Price, Unsuited},
     witness::{NearMisses, Witness},
 };
@@ -15,6 +15,9 @@ use crate::{reference, scan::Scan, sequence::Sequence, structure::Structure};
 
 /// Seconds of an operation of the scan, by its rough count: SIEVES.md section 3.2.
 const OPERATION: f64 = 5e-11;
+/// With variable skips: outputs and comparisons of all strategies for a draw of a random seed, by
+/// SIEVES.md section 3.4's 76,900 and 2,276 for 30 draws, one stream for all.
+const GAPS: f64 = 150.0;
 /// By how many times the structural engine must be predicted to be faster.
 const CLEARLY: f64 = 2.0;
 /// The most seconds that a block of the structural engine is predicted to take.
@@ -70,6 +73,7 @@ impl Prepared {
     pub fn new(engine: Engine, sieve: &Sieve, witness: Witness) -> Self {
         match engine {
             Engine::Reference => Self(Kind::Reference(sieve.clone(), witness)),
+            _ if sieve.mode == Mode::Variable => Self(Kind::Reference(sieve.clone(), witness)),
             _ => Self::scan(sieve, witness, Instructions::widest()),
         }
     }
@@ -143,6 +147,9 @@ impl Prepared {
     #[must_use]
     pub fn work(&self) -> f64 {
         match &self.0 {
+            Kind::Reference(sieve, _) if sieve.mode == Mode::Variable => {
+                f64::from(sieve.advance) + GAPS * f64::from(sieve.window())
+            }
             Kind::Reference(sieve, _) => {
                 let draws = f64::from(sieve.window()) * f64::from(sieve.skips.count());
                 sieve.last_position() as f64 + draws

@@ -1,7 +1,7 @@
 //! A sieve prepared for a device: what is compiled and what is laid into its memory.
 
 use shared::{
-    sieve::{Direction, Sieve},
+    sieve::{Direction, Mode, Sieve},
     witness::Witness,
 };
 
@@ -30,6 +30,9 @@ pub enum Form {
 /// Why a sieve can't be put to a device.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unsupported {
+    /// Variable skips.
+    #[error("devices know fixed skips alone")]
+    Variable,
     /// Too many skips.
     #[error("{0} skips are more than the {MAX_SKIPS} that a device counts at once")]
     Skips(u32),
@@ -64,6 +67,9 @@ impl Plan {
         listed: bool,
         form: Form,
     ) -> Result<Self, Unsupported> {
+        if sieve.mode == Mode::Variable {
+            return Err(Unsupported::Variable);
+        }
         let skips = sieve.skips.count();
         if skips > MAX_SKIPS {
             return Err(Unsupported::Skips(skips));
