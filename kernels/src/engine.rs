@@ -11,7 +11,12 @@ use shared::{
 };
 
 pub use crate::scan::Instructions;
-use crate::{reference, scan::Scan, sequence::Sequence, structure::Structure};
+use crate::{
+    reference,
+    scan::{Scan, Walks},
+    sequence::Sequence,
+    structure::Structure,
+};
 
 /// Seconds of an operation of the scan, by its rough count: SIEVES.md section 3.2.
 const OPERATION: f64 = 5e-11;
@@ -64,6 +69,7 @@ pub struct Prepared(Kind);
 enum Kind {
     Reference(Sieve, Witness),
     Scan(Box<Scan>),
+    Walks(Box<Walks>),
     Structural(Box<Structure>),
 }
 
@@ -73,7 +79,6 @@ impl Prepared {
     pub fn new(engine: Engine, sieve: &Sieve, witness: Witness) -> Self {
         match engine {
             Engine::Reference => Self(Kind::Reference(sieve.clone(), witness)),
-            _ if sieve.mode == Mode::Variable => Self(Kind::Reference(sieve.clone(), witness)),
             _ => Self::scan(sieve, witness, Instructions::widest()),
         }
     }
@@ -100,7 +105,11 @@ impl Prepared {
     /// lacks them the widest that it has are taken.
     #[must_use]
     pub fn scan(sieve: &Sieve, witness: Witness, instructions: Instructions) -> Self {
-        Self(Kind::Scan(Box::new(Scan::new(sieve, witness, instructions))))
+        Self(if sieve.mode == Mode::Variable {
+            Kind::Walks(Box::new(Walks::new(sieve, witness, instructions)))
+        } else {
+            Kind::Scan(Box::new(Scan::new(sieve, witness, instructions)))
+        })
     }
 
     /// Prepares a validated sieve for the structural search on certain instructions.
@@ -116,7 +125,7 @@ impl Prepared {
     pub const fn engine(&self) -> Engine {
         match &self.0 {
             Kind::Reference(..) => Engine::Reference,
-            Kind::Scan(_) => Engine::Scan,
+            Kind::Scan(_) | Kind::Walks(_) => Engine::Scan,
             Kind::Structural(_) => Engine::Structural,
         }
     }
@@ -155,6 +164,7 @@ impl Prepared {
                 sieve.last_position() as f64 + draws
             }
             Kind::Scan(scan) => scan.work(),
+            Kind::Walks(walks) => walks.work(),
             // Its cost goes by class and skip.
             Kind::Structural(_) => 0.0,
         }
@@ -183,6 +193,7 @@ impl Prepared {
                 tally
             }
             Kind::Scan(scan) => scan.test(seeds, room),
+            Kind::Walks(walks) => walks.test(seeds, room),
             Kind::Structural(structure) => structure.test_any(seeds, entropy()),
         }
     }
