@@ -5,16 +5,24 @@ use std::num::NonZeroUsize;
 use shared::{
     job::Engine,
     outcome::Survivor,
-    sieve::{Seeds, Sieve},
+    sieve::{Mode, Seeds, Sieve},
     structure::{Price, Unsuited},
     witness::{NearMisses, Witness},
 };
 
 pub use crate::scan::Instructions;
-use crate::{reference, scan::Scan, sequence::Sequence, structure::Structure};
+use crate::{
+    reference,
+    scan::{Scan, Walks},
+    sequence::Sequence,
+    structure::Structure,
+};
 
 /// Seconds of an operation of the scan, by its rough count: SIEVES.md section 3.2.
 const OPERATION: f64 = 5e-11;
+/// With variable skips: outputs and comparisons of all strategies for a draw of a random seed, by
+/// SIEVES.md section 3.4's 76,900 and 2,276 for 30 draws, one stream for all.
+const GAPS: f64 = 150.0;
 /// By how many times the structural engine must be predicted to be faster.
 const CLEARLY: f64 = 2.0;
 /// The most seconds that a block of the structural engine is predicted to take.
@@ -61,6 +69,7 @@ pub struct Prepared(Kind);
 enum Kind {
     Reference(Sieve, Witness),
     Scan(Box<Scan>),
+    Walks(Box<Walks>),
     Structural(Box<Structure>),
 }
 
@@ -96,7 +105,11 @@ impl Prepared {
     /// lacks them the widest that it has are taken.
     #[must_use]
     pub fn scan(sieve: &Sieve, witness: Witness, instructions: Instructions) -> Self {
-        Self(Kind::Scan(Box::new(Scan::new(sieve, witness, instructions))))
+        Self(if sieve.mode == Mode::Variable {
+            Kind::Walks(Box::new(Walks::new(sieve, witness, instructions)))
+        } else {
+            Kind::Scan(Box::new(Scan::new(sieve, witness, instructions)))
+        })
     }
 
     /// Prepares a validated sieve for the structural search on certain instructions.
@@ -112,7 +125,7 @@ impl Prepared {
     pub const fn engine(&self) -> Engine {
         match &self.0 {
             Kind::Reference(..) => Engine::Reference,
-            Kind::Scan(_) => Engine::Scan,
+            Kind::Scan(_) | Kind::Walks(_) => Engine::Scan,
             Kind::Structural(_) => Engine::Structural,
         }
     }
@@ -143,11 +156,15 @@ impl Prepared {
     #[must_use]
     pub fn work(&self) -> f64 {
         match &self.0 {
+            Kind::Reference(sieve, _) if sieve.mode == Mode::Variable => {
+                f64::from(sieve.advance) + GAPS * f64::from(sieve.window())
+            }
             Kind::Reference(sieve, _) => {
                 let draws = f64::from(sieve.window()) * f64::from(sieve.skips.count());
                 sieve.last_position() as f64 + draws
             }
             Kind::Scan(scan) => scan.work(),
+            Kind::Walks(walks) => walks.work(),
             // Its cost goes by class and skip.
             Kind::Structural(_) => 0.0,
         }
@@ -176,6 +193,7 @@ impl Prepared {
                 tally
             }
             Kind::Scan(scan) => scan.test(seeds, room),
+            Kind::Walks(walks) => walks.test(seeds, room),
             Kind::Structural(structure) => structure.test_any(seeds, entropy()),
         }
     }

@@ -11,3 +11,4 @@ pub mod runner;
 mod scan;
 pub mod sequence;
 mod structure;
+pub mod variable;

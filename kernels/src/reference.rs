@@ -5,11 +5,11 @@
 
 use shared::{
     outcome::{Best, Survivor},
-    sieve::{Direction, Sieve},
+    sieve::{Direction, Mode, Sieve},
     witness::Witness,
 };
 
-use crate::generators::stream;
+use crate::{generators::stream, variable};
 
 /// What a sieve says of one seed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +23,14 @@ pub struct Finding {
 /// Puts a validated sieve to one seed.
 #[must_use]
 pub fn test(sieve: &Sieve, witness: Witness, seed: u64) -> Finding {
+    if sieve.mode == Mode::Variable {
+        variable::test(sieve, witness, seed)
+    } else {
+        fixed(sieve, witness, seed)
+    }
+}
+
+fn fixed(sieve: &Sieve, witness: Witness, seed: u64) -> Finding {
     let count = sieve.last_position() as usize + 1;
     let stream: Vec<u32> = stream(sieve.family, sieve.modulus, seed, count)
         .into_iter()

@@ -63,9 +63,14 @@ impl Modulus {
     #[inline(always)]
     #[must_use]
     pub fn matches<const L: usize>(&self, keys: U32x<L>, target: Target) -> U32x<L> {
-        keys.map(|key| {
-            u32::from(key.wrapping_sub(target.key).rotate_right(self.twos) <= target.most)
-        })
+        keys.map(|key| u32::from(target.takes(self.quotient(key, target))))
+    }
+
+    /// What a key says to [`Target::takes`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn quotient(&self, key: u32, target: Target) -> u32 {
+        key.wrapping_sub(target.key).rotate_right(self.twos)
     }
 
     /// Numbers below 2^32 with the residues of 64-bit outputs.
@@ -88,6 +93,15 @@ pub struct Target {
     key: u32,
     /// The largest quotient that a matching 32-bit output leaves.
     most: u32,
+}
+
+impl Target {
+    /// Whether a [`Modulus::quotient`] is that of a matching output; the smallest one tells of many.
+    #[inline(always)]
+    #[must_use]
+    pub const fn takes(self, quotient: u32) -> bool {
+        quotient <= self.most
+    }
 }
 
 #[cfg(test)]

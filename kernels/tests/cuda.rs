@@ -45,6 +45,22 @@ fn plan(family: Family, direction: Direction, draws: u32, form: Form) -> Plan {
     Plan::new(&sieve, witness, direction == Direction::Reverse, form).unwrap()
 }
 
+fn variable(family: Family, direction: Direction) -> Plan {
+    let sieve = Sieve {
+        family,
+        direction,
+        mode: Mode::Variable,
+        modulus: 1000,
+        draws: (0..12).map(|draw| (draw * 617 + 123) % 1000).collect(),
+        advance: 3,
+        skips: Skips { lo: 0, hi: 0 },
+        need: 6,
+        reverse_need: 6,
+    };
+    let listed = direction == Direction::Reverse;
+    Plan::new(&sieve, Witness::new(12, 6, 2), listed, Form::Shortest).unwrap()
+}
+
 fn assert_all_compile(families: &[Family]) {
     let Some(compiler) = compiler() else { return };
     for &family in families {
@@ -60,6 +76,13 @@ fn assert_all_compile(families: &[Family]) {
             assert_eq!(target, Target::Card(capability));
             let source = plan(family, direction, 12, form).source(Language::Cuda);
             let cubin = compiler.compile(&source, target).unwrap();
+            assert!(cubin.starts_with(b"\x7fELF"), "{family}");
+        }
+        for (capability, direction) in
+            [(75, Direction::Forward), (86, Direction::Both), (90, Direction::Reverse)]
+        {
+            let source = variable(family, direction).source(Language::Cuda);
+            let cubin = compiler.compile(&source, Target::Card(capability)).unwrap();
             assert!(cubin.starts_with(b"\x7fELF"), "{family}");
         }
     }

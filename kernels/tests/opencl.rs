@@ -123,6 +123,30 @@ fn ask(family: Family, random: &mut Random) -> Asked {
     Asked { sieve, witness, seeds, form: random.of(&[Form::Shortest, Form::Table]) }
 }
 
+/// The same question with variable skips: one of the seeds made the draws, with gaps that wander.
+fn ask_variable(family: Family, random: &mut Random) -> Asked {
+    let mut asked = ask(family, random);
+    let Asked { sieve, seeds, .. } = &mut asked;
+    (sieve.mode, sieve.skips) = (Mode::Variable, Skips { lo: 0, hi: 0 });
+    let seeds = Sequence::new(seeds);
+    let planted = seeds.get(random.below(seeds.len() as u64));
+    let (mut cursor, mut gap) = (sieve.advance as usize, 5);
+    let k = sieve.draws.len();
+    let outputs = stream(family, sieve.modulus, planted, cursor + 40 * k);
+    for index in 0..k {
+        gap = (gap + random.below(9) as usize).saturating_sub(4);
+        let place = if sieve.direction == Direction::Reverse { k - 1 - index } else { index };
+        // Some are missed.
+        if random.below(8) > 0 {
+            let output = outputs[cursor + gap.min(38)];
+            sieve.draws[place] = (output % u64::from(sieve.modulus)) as u32;
+        }
+        cursor += gap.min(38) + 1;
+    }
+    sieve.validate().unwrap();
+    asked
+}
+
 /// How many survived, the same on the device as by the definition.
 fn assert_agreement(device: &mut driver::OpenCl, asked: &Asked) -> usize {
     let Asked { sieve, witness, seeds, form } = asked;
@@ -136,7 +160,11 @@ fn assert_agreement(device: &mut driver::OpenCl, asked: &Asked) -> usize {
     expected.found.len()
 }
 
-fn assert_random_plans_agree(families: &[Family], mut random: Random) {
+fn assert_random_plans_agree(
+    families: &[Family],
+    ask: fn(Family, &mut Random) -> Asked,
+    mut random: Random,
+) {
     let _alone = alone();
     let Some(mut device) = device() else { return };
     let mut survivors = 0;
@@ -148,12 +176,49 @@ fn assert_random_plans_agree(families: &[Family], mut random: Random) {
 
 #[test]
 fn random_plans_of_the_first_families_agree_with_the_reference() {
-    assert_random_plans_agree(&Family::ALL[..11], Random(4));
+    assert_random_plans_agree(&Family::ALL[..11], ask, Random(4));
 }
 
 #[test]
 fn random_plans_of_the_other_families_agree_with_the_reference() {
-    assert_random_plans_agree(&Family::ALL[11..], Random(5));
+    assert_random_plans_agree(&Family::ALL[11..], ask, Random(5));
+}
+
+#[test]
+fn variable_skips_of_the_first_families_agree_with_the_reference() {
+    assert_random_plans_agree(&Family::ALL[..11], ask_variable, Random(6));
+}
+
+#[test]
+fn variable_skips_of_the_other_families_agree_with_the_reference() {
+    assert_random_plans_agree(&Family::ALL[11..], ask_variable, Random(7));
+}
+
+#[test]
+fn a_whole_job_with_variable_skips_is_what_the_processor_makes_of_it() {
+    let _alone = alone();
+    if device().is_none() {
+        return;
+    }
+    for direction in [Direction::Forward, Direction::Both] {
+        let mut sieve = sieve(Family::JavaLcg, 3);
+        (sieve.mode, sieve.skips) = (Mode::Variable, Skips { lo: 0, hi: 0 });
+        (sieve.direction, sieve.reverse_need) = (direction, 3);
+        let whole = job(sieve, range(1 << 40, (1 << 40) + 40_000));
+        let ended = run_opencl(&whole, "");
+        let expected = support::run(&whole, &[]);
+        assert_eq!(ended.result().tested, expected.result().tested);
+        assert_eq!(ended.result().survivors, expected.result().survivors);
+        assert_eq!(ended.result().near_misses, expected.result().near_misses);
+        assert_eq!(ended.stderr, "");
+        let survivors = &expected.result().survivors;
+        assert!(!survivors.is_empty() && survivors.sequences.len() == survivors.len());
+    }
+    let mut sieve = sieve(Family::JavaLcg, 12);
+    (sieve.mode, sieve.skips) = (Mode::Variable, Skips { lo: 0, hi: 0 });
+    let ended = run_opencl(&job(sieve, range(5, 40_004)), "tables");
+    let Some(Frame::Failed { failure, .. }) = ended.frames.last() else { panic!("{ended:?}") };
+    assert_eq!(*failure, Failure::WitnessMissed);
 }
 
 /// A first stage that is written out as far as the 620th output: the twister's words without its

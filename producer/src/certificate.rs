@@ -2,8 +2,8 @@
 //! and a hash over the survivors. `verify --certificate` checks it without the ledger.
 //!
 //! `survivors.blake3` is the BLAKE3 hash over one record per survivor, ascending by seed, all
-//! little-endian: seed `u64`, matches `u32`, skip `u32`; for `both` also the matches and the skip
-//! in reverse order, each `u32`. `candidates.blake3` is the one over the listed seeds, each `u64`,
+//! little-endian: seed `u64`, matches `u32`, skip `u32` (with variable skips the strategy's id); for
+//! `both` also the matches and the skip (or strategy) in reverse order, each `u32`. `candidates.blake3` is the one over the listed seeds, each `u64`,
 //! in the list's order.
 
 use std::{
@@ -202,8 +202,8 @@ impl Certificate {
             _ => Some(hash_candidates(&ledger.candidates(run)?)),
         };
         let mut hasher = Hasher::default();
-        ledger.each_survivor(run, |survivor| {
-            hasher.add(&record(survivor));
+        ledger.each_survivor(run, |kept| {
+            hasher.add(&record(kept.survivor));
             Ok::<(), LedgerError>(())
         })?;
         Ok(Self {

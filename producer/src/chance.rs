@@ -4,6 +4,8 @@
 //! are binomial, and a seed is in when any of its skips is (SIEVES.md, section 1). Skips share
 //! outputs, so they are not quite independent; the difference is far below the noise of a count.
 //!
+//! With variable skips it is not so simple: see [`crate::strategies`], and [`of`].
+//!
 //! Two things shift the mean and are taken into account:
 //!
 //! * An output that is the same for every seed says nothing about a seed. Its draw is taken out
@@ -24,12 +26,14 @@ use std::collections::BTreeMap;
 
 use shared::{
     families::Family,
-    sieve::{Direction, Sieve},
+    sieve::{Direction, Mode, Sieve},
     witness::Witness,
 };
 
-/// How expected survivors are computed: `expected_method` of manifests and results.
-pub const METHOD: &str = "binomial";
+use crate::strategies;
+
+/// So many survivors of a sample make its share good to a third; of fewer the model is asked.
+const ENOUGH: u32 = 10;
 /// How many near misses a piece should expect, so that their count proves something.
 pub const NEAR_MISSES: f64 = 1000.0;
 
@@ -37,9 +41,50 @@ pub const NEAR_MISSES: f64 = 1000.0;
 /// family's constants, as the generator's second step adds them up.
 const SFC64_SECOND: u64 = 0x587D_D8FD_DA08_A6A4;
 
+/// What chance alone makes of a random seed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Chance {
+    /// The probability that it survives.
+    pub per_seed: f64,
+    /// The standard error of that, if it was sampled.
+    pub error: Option<f64>,
+    /// How it was computed: `expected_method` of manifests and results.
+    pub method: &'static str,
+}
+
+/// How many of some random seeds survived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sample {
+    /// How many seeds there were, at least one.
+    pub seeds: u32,
+    /// How many survived.
+    pub survivors: u32,
+}
+
+/// What chance alone makes of a seed: by counting with a fixed skip. With variable skips by a
+/// sample, if it has enough survivors to say something, else by the model of the strategies.
+#[must_use]
+pub fn of(sieve: &Sieve, sample: Option<Sample>) -> Chance {
+    match sample {
+        Some(Sample { seeds, survivors }) if survivors >= ENOUGH => {
+            let per_seed = f64::from(survivors) / f64::from(seeds);
+            let error = (per_seed * (1.0 - per_seed) / f64::from(seeds)).sqrt();
+            Chance { per_seed, error: Some(error), method: "sampled" }
+        }
+        _ => Chance {
+            per_seed: survivor_probability(sieve),
+            error: None,
+            method: if sieve.mode == Mode::Variable { "modelled" } else { "binomial" },
+        },
+    }
+}
+
 /// The probability that a random seed survives by chance.
 #[must_use]
 pub fn survivor_probability(sieve: &Sieve) -> f64 {
+    if sieve.mode == Mode::Variable {
+        return strategies::survivor_probability(sieve);
+    }
     let k = sieve.window();
     let forward = |need| some_skip(sieve, &sieve.draws, k, need);
     let reverse = |need| some_skip(sieve, &sieve.reversed_draws(), k, need);
@@ -53,6 +98,9 @@ pub fn survivor_probability(sieve: &Sieve) -> f64 {
 /// The probability that a random seed is a near miss.
 #[must_use]
 pub fn near_miss_probability(sieve: &Sieve, witness: Witness) -> f64 {
+    if sieve.mode == Mode::Variable {
+        return strategies::near_miss_probability(sieve, witness.least);
+    }
     let reversed;
     let draws = match sieve.direction {
         Direction::Forward | Direction::Both => &sieve.draws,
@@ -76,7 +124,10 @@ pub fn notes(sieve: &Sieve, seeds: u128) -> Vec<String> {
             "seeds of {family} {apart} apart give the same stream: survivors come in groups"
         ));
     }
-    let met = sieve.skips.iter().take(2).any(|skip| met_at(sieve, skip, sieve.window()).is_some());
+    let met = match sieve.mode {
+        Mode::Variable => sieve.advance <= 1,
+        _ => sieve.skips.iter().take(2).any(|skip| met_at(sieve, skip, sieve.window()).is_some()),
+    };
     if family == Family::Sfc64 && met {
         notes.push(
             "the second output of sfc64 is one constant for all seeds: its draw tells them \
@@ -256,7 +307,7 @@ fn ln_term(n: u32, p: f64, j: u32) -> f64 {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use shared::sieve::{Mode, Skips};
+    use shared::sieve::Skips;
 
     use super::*;
 

@@ -5,7 +5,13 @@
 //! other: the ledger learns what a device really does per family, and pieces that take longer
 //! than planned finish short.
 
-use shared::{families::Family, job::Arch, job::Engine, sieve::Sieve, structure::Price};
+use shared::{
+    families::Family,
+    job::{Arch, Engine},
+    sieve::{Direction, Mode, Sieve},
+    structure::Price,
+    variable::{FIRST_EXPECTED, STRATEGIES},
+};
 
 use crate::chance::{binomial_tail, match_probability};
 
@@ -142,6 +148,9 @@ fn generation(family: Family, outputs: f64) -> Generation {
 /// stage that costs least: `least` matches among the first `k - need + least` draws are
 /// necessary for a survivor, whichever `least` is chosen.
 fn scan(sieve: &Sieve) -> f64 {
+    if sieve.mode == Mode::Variable {
+        return walks(sieve, 1.0);
+    }
     let k = sieve.window();
     let p = match_probability(sieve);
     let whole = look(sieve, k);
@@ -171,12 +180,43 @@ fn look(sieve: &Sieve, first: u32) -> f64 {
 /// The definition, one seed at a time: the whole stream, reduced by division, then every draw
 /// under every skip looked up in it, once for near misses and once for each direction.
 fn reference(sieve: &Sieve) -> f64 {
+    if sieve.mode == Mode::Variable {
+        return SCALAR * walks(sieve, SCALAR);
+    }
     let k = sieve.window();
     let outputs = last_output(sieve, k) + 1.0;
     let generation = generation(sieve.family, outputs);
     let pairs = f64::from(k) * f64::from(sieve.skips.count());
     let generated = generation.seeding + outputs * (generation.output + generation.used);
     SCALAR * (generated + 3.0 * pairs) + outputs * DIVISION + 100.0 * LANE
+}
+
+/// The walks of all strategies of variable skips over a random seed's outputs, each comparison of
+/// an output at such a price.
+///
+/// A random seed's draws are mostly misses, which step over the gap that is expected at first and
+/// the tolerance. A walk ends with its last miss in a row, or when it can't reach the need.
+fn walks(sieve: &Sieve, pair: f64) -> f64 {
+    let directions = if sieve.direction == Direction::Both { 2.0 } else { 1.0 };
+    let hopeless = f64::from(sieve.window() - sieve.need + 1);
+    let mut furthest = 0.0;
+    let mut looked_at = 0.0;
+    for strategy in STRATEGIES {
+        let (lo, hi) = strategy.gaps(FIRST_EXPECTED);
+        let (width, step) = (f64::from(hi - lo + 1), f64::from(hi));
+        let found = 1.0 - (1.0 - match_probability(sieve)).powf(width);
+        // About so many draws until so many misses in a row.
+        let ends = f64::from(strategy.max_misses) / (1.0 - found).max(0.02).powi(2);
+        let draws = ends.min(hopeless / (1.0 - found).max(0.02)).min(f64::from(sieve.window()));
+        furthest = f64::max(furthest, draws * step);
+        looked_at += draws * width * directions;
+    }
+    let outputs = f64::from(sieve.advance) + furthest;
+    let generation = generation(sieve.family, outputs);
+    let fold = if sieve.family.about().output_bits > 32 { FOLD } else { 0.0 };
+    LANE + generation.seeding
+        + outputs * (generation.output + generation.used + RESIDUE + fold)
+        + looked_at * pair
 }
 
 fn last_output(sieve: &Sieve, first: u32) -> f64 {
@@ -209,7 +249,7 @@ fn distinct_positions(sieve: &Sieve, first: u32) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use shared::sieve::{Direction, Mode, Skips};
+    use shared::sieve::Skips;
 
     use super::*;
 

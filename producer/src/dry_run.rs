@@ -9,7 +9,7 @@ use crate::{
     duration::Duration,
     planner::{Piece, Plan, Queue},
     request::Request,
-    summary::{HalfOpen, figure},
+    summary::{HalfOpen, with_error},
 };
 
 /// What a plan comes to.
@@ -35,6 +35,8 @@ pub struct DryRun {
     pub predicted_seconds: f64,
     /// Survivors that chance alone would leave.
     pub expected_by_chance: f64,
+    /// The standard error of that, if it was sampled.
+    pub expected_error: Option<f64>,
     /// How that was computed.
     pub expected_method: &'static str,
     /// What a reader should know, a sentence each.
@@ -67,6 +69,7 @@ impl DryRun {
     #[must_use]
     pub fn of(request: &Request, plan: &Plan) -> Self {
         let requested = request.asked.requested();
+        let chance = request.chance();
         let mut notes = request.notes.clone();
         notes.extend(chance::notes(&request.sieve, requested.len()));
         Self {
@@ -80,7 +83,8 @@ impl DryRun {
             queues: plan.queues.iter().map(|queue| share(queue, &plan.pieces)).collect(),
             predicted_seconds: plan.predicted_seconds,
             expected_by_chance: plan.expected_by_chance,
-            expected_method: chance::METHOD,
+            expected_error: chance.error.map(|error| chance::expected(requested.len(), error)),
+            expected_method: chance.method,
             notes,
         }
     }
@@ -139,7 +143,7 @@ impl fmt::Display for DryRun {
         writeln!(
             f,
             "expected by chance alone: {} survivors ({})",
-            figure(self.expected_by_chance),
+            with_error(self.expected_by_chance, self.expected_error),
             self.expected_method
         )?;
         for note in &self.notes {

@@ -8,13 +8,16 @@ use std::{
 };
 
 use serde::Serialize;
-use shared::outcome::Survivor;
+use shared::{
+    outcome::{Best, Sequences},
+    sieve::Mode,
+};
 use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
 
 use crate::{
     certificate::{Certificate, CertificateError},
-    ledger::{Ledger, LedgerError, RunRow},
-    summary::{Record, RunSummary, rate},
+    ledger::{Kept, Ledger, LedgerError, RunRow},
+    summary::{Record, RunSummary, WalkRecord, rate},
 };
 
 /// A file format of survivors.
@@ -80,8 +83,8 @@ pub enum ExportError {
     Stream(#[from] io::Error),
 }
 
-/// A survivor as the fleet's files hold it: `match_rate` and `best_skip` are the old names of
-/// `rate` and `skip`.
+/// A survivor as the fleet's files hold it: `match_rate`, `best_skip`, `strategy_id` and
+/// `skip_sequence` are the old names of `rate`, `skip`, `strategy` and `skips`.
 #[derive(Debug, Serialize)]
 struct FileRecord<'a> {
     #[serde(flatten)]
@@ -89,6 +92,10 @@ struct FileRecord<'a> {
     family: &'a str,
     match_rate: f64,
     best_skip: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    strategy_id: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    skip_sequence: Option<Vec<u16>>,
 }
 
 /// Writes all survivors of a run, ascending by seed.
@@ -119,16 +126,23 @@ fn window(run: &RunRow) -> usize {
     run.manifest.as_ref().map_or(1, |manifest| manifest.sieve.draws.len())
 }
 
+fn mode(run: &RunRow) -> Mode {
+    run.manifest.as_ref().map_or(Mode::Fixed, |manifest| manifest.sieve.mode)
+}
+
 fn write_json(ledger: &Ledger, run: &RunRow, out: &mut impl Write) -> Result<(), ExportError> {
     let total = window(run);
     let family = run.manifest.as_ref().map_or("", |manifest| manifest.sieve.family.name());
     let mut separator = "[\n";
-    ledger.each_survivor(run, |s: Survivor| -> Result<(), ExportError> {
+    ledger.each_survivor(run, |kept: Kept| -> Result<(), ExportError> {
+        let record = Record::new(kept, total);
         let record = FileRecord {
-            record: Record::new(s, total),
             family,
-            match_rate: rate(s.best, total),
-            best_skip: s.best.skip,
+            match_rate: record.rate,
+            best_skip: record.skip,
+            strategy_id: record.walk.strategy,
+            skip_sequence: record.walk.skips.clone(),
+            record,
         };
         out.write_all(separator.as_bytes())?;
         separator = ",\n";
@@ -141,27 +155,35 @@ fn write_json(ledger: &Ledger, run: &RunRow, out: &mut impl Write) -> Result<(),
 
 fn write_csv(ledger: &Ledger, run: &RunRow, out: &mut impl Write) -> Result<(), ExportError> {
     let total = window(run);
+    let variable = mode(run) == Mode::Variable;
+    write!(out, "seed,seed_hex,matches,total,rate,skip,reverse_matches,reverse_rate,reverse_skip")?;
     writeln!(
         out,
-        "seed,seed_hex,matches,total,rate,skip,reverse_matches,reverse_rate,reverse_skip"
+        "{}",
+        if variable { ",strategy,skips,reverse_strategy,reverse_skips" } else { "" }
     )?;
-    ledger.each_survivor(run, |s: Survivor| {
-        let (seed, best) = (s.seed, s.best);
-        write!(
-            out,
-            "{seed},{seed:#x},{},{total},{},{}",
-            best.matches,
-            rate(best, total),
-            best.skip
-        )?;
-        match s.reverse {
-            None => writeln!(out, ",,,")?,
-            Some(best) => {
-                writeln!(out, ",{},{},{}", best.matches, rate(best, total), best.skip)?;
+    ledger.each_survivor(run, |kept: Kept| {
+        let Record { seed, matches, rate, skip, reverse, walk, .. } = Record::new(kept, total);
+        write!(out, "{seed},{seed:#x},{matches},{total},{rate},{skip}")?;
+        match &reverse {
+            None => write!(out, ",,,")?,
+            Some(reverse) => {
+                write!(out, ",{},{},{}", reverse.matches, reverse.rate, reverse.skip)?;
             }
         }
-        Ok(())
+        if variable {
+            let reverse = reverse.map(|reverse| reverse.walk).unwrap_or_default();
+            write!(out, ",{},{}", cells(&walk), cells(&reverse))?;
+        }
+        Ok(writeln!(out)?)
     })
+}
+
+/// A strategy and its skips as two cells of a CSV, the skips apart by spaces.
+fn cells(WalkRecord { strategy, skips }: &WalkRecord) -> String {
+    let strategy = strategy.map_or_else(String::new, |id| id.to_string());
+    let skips: Vec<String> = skips.iter().flatten().map(u16::to_string).collect();
+    format!("{strategy},{}", skips.join(" "))
 }
 
 fn write_npz(
@@ -171,32 +193,58 @@ fn write_npz(
 ) -> Result<(), ExportError> {
     let total = window(run);
     let mut survivors = Vec::new();
-    ledger.each_survivor(run, |survivor| {
-        survivors.push(survivor);
+    ledger.each_survivor(run, |kept| {
+        survivors.push(kept);
         Ok::<(), ExportError>(())
     })?;
     let mut zip = ZipWriter::new(out);
-    let column =
-        |of: &dyn Fn(&Survivor) -> Vec<u8>| -> Vec<u8> { survivors.iter().flat_map(of).collect() };
-    let matches = column(&|s| s.best.matches.to_le_bytes().to_vec());
-    let skips = column(&|s| s.best.skip.to_le_bytes().to_vec());
+    let column = |of: &dyn Fn(&Kept) -> Vec<u8>| -> (usize, Vec<u8>) {
+        (survivors.len(), survivors.iter().flat_map(of).collect())
+    };
+    let words = |of: fn(Best) -> u32| column(&|s| of(s.survivor.best).to_le_bytes().to_vec());
     let mut columns = vec![
-        ("seeds", "<u8", column(&|s| s.seed.to_le_bytes().to_vec())),
-        ("matches", "<u4", matches),
-        ("skips", "<u4", skips),
-        ("rates", "<f8", column(&|s| rate(s.best, total).to_le_bytes().to_vec())),
+        ("seeds", "<u8", column(&|s| s.survivor.seed.to_le_bytes().to_vec())),
+        ("matches", "<u4", words(|best| best.matches)),
+        ("rates", "<f8", column(&|s| rate(s.survivor.best, total).to_le_bytes().to_vec())),
     ];
-    if survivors.iter().any(|s| s.reverse.is_some()) {
-        let reverse = |of: fn(shared::outcome::Best) -> u32| {
-            column(&|s| s.reverse.map_or(0, of).to_le_bytes().to_vec())
-        };
+    let reverse =
+        |of: fn(Best) -> u32| column(&|s| s.survivor.reverse.map_or(0, of).to_le_bytes().to_vec());
+    let both = survivors.iter().any(|s| s.survivor.reverse.is_some());
+    if both {
         columns.push(("reverse_matches", "<u4", reverse(|best| best.matches)));
-        columns.push(("reverse_skips", "<u4", reverse(|best| best.skip)));
     }
-    for (name, kind, bytes) in columns {
+    if mode(run) == Mode::Variable {
+        // The skips of all, one after the other, and how many are whose.
+        let skips = |of: fn(&Sequences) -> &Vec<u16>| -> [(usize, Vec<u8>); 2] {
+            let all: Vec<&Vec<u16>> =
+                survivors.iter().filter_map(|s| s.sequences.as_ref()).map(of).collect();
+            let lengths = column(&|s| {
+                let length = s.sequences.as_ref().map_or(0, |both| of(both).len());
+                u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes().to_vec()
+            });
+            let bytes = all.iter().flat_map(|skips| skips.iter().flat_map(|s| s.to_le_bytes()));
+            [(all.iter().map(|skips| skips.len()).sum(), bytes.collect()), lengths]
+        };
+        let [sequences, lengths] = skips(|both| &both.leading);
+        columns.push(("strategies", "<u4", words(|best| best.skip)));
+        columns.push(("sequences", "<u2", sequences));
+        columns.push(("sequence_lengths", "<u4", lengths));
+        if both {
+            let [sequences, lengths] = skips(|both| &both.reverse);
+            columns.push(("reverse_strategies", "<u4", reverse(|best| best.skip)));
+            columns.push(("reverse_sequences", "<u2", sequences));
+            columns.push(("reverse_sequence_lengths", "<u4", lengths));
+        }
+    } else {
+        columns.push(("skips", "<u4", words(|best| best.skip)));
+        if both {
+            columns.push(("reverse_skips", "<u4", reverse(|best| best.skip)));
+        }
+    }
+    for (name, kind, (rows, bytes)) in columns {
         let options = SimpleFileOptions::default().compression_method(CompressionMethod::Deflated);
         zip.start_file(format!("{name}.npy"), options).map_err(io::Error::from)?;
-        zip.write_all(&npy_header(kind, survivors.len()))?;
+        zip.write_all(&npy_header(kind, rows))?;
         zip.write_all(&bytes)?;
     }
     zip.finish().map_err(io::Error::from)?;

@@ -75,7 +75,7 @@ impl PlanInput {
     pub fn of(request: &Request, fleet: Vec<Fleet>, settings: &PlannerSettings) -> Self {
         let requested = request.asked.requested();
         let sieve = &request.sieve;
-        let chance_per_seed = chance::survivor_probability(sieve);
+        let chance_per_seed = request.chance().per_seed;
         let wanted = |arch| request.arch.is_none_or(|asked| asked == arch);
         let mut fleet: Vec<Fleet> = fleet.into_iter().filter(|slots| wanted(slots.arch)).collect();
         let on_processor = fleet.iter().any(|slots| slots.arch == Arch::Cpu && slots.slots > 0);

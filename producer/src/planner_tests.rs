@@ -58,6 +58,7 @@ fn request(asked: Asked, draws: usize, need: u32) -> Request {
         max_dead: MaxDead::Percent(1.0),
         urgency: Urgency::Normal,
         max_attempts: 3,
+        sample: None,
         notes: Vec::new(),
     }
 }

@@ -135,6 +135,7 @@ fn jobs_for(
         max_dead: manifest.max_dead,
         urgency: manifest.urgency,
         max_attempts: manifest.max_attempts,
+        sample: None,
         notes: Vec::new(),
     };
     let (fleet, _) = fleet(settings, known, &request);

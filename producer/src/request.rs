@@ -4,19 +4,22 @@ use shared::{
     families::Family,
     job::{Arch, Engine, Urgency},
     messages::MaxDead,
-    sieve::{Direction, InvalidSieve, MAX_POSITION, MAX_SKIP, MAX_WINDOW, Sieve},
+    sieve::{Direction, InvalidSieve, MAX_POSITION, MAX_SKIP, MAX_WINDOW, Mode, Sieve, Skips},
     spans::Span,
     structure::{Unsuited, suits},
 };
 
 use crate::{
     candidates::{self, CandidatesError},
+    chance::{self, Chance, Sample},
     draws::{self, DrawsError},
     sieve_args::{Kind, SieveArgs},
 };
 
 /// The most attempts that a job can be given: 8 outcomes of started children end it anyway.
 pub const MAX_ATTEMPTS: u32 = 8;
+/// The largest skip to try unless `--skip` says otherwise.
+const DEFAULT_SKIP: u32 = 20;
 
 /// What is searched.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,8 +69,18 @@ pub struct Request {
     pub urgency: Urgency,
     /// How often a job is tried.
     pub max_attempts: u32,
+    /// With variable skips: what a sample of random seeds showed, where one was taken.
+    pub sample: Option<Sample>,
     /// What was resolved otherwise than a user might think, a sentence each.
     pub notes: Vec<String>,
+}
+
+impl Request {
+    /// What chance alone makes of a seed.
+    #[must_use]
+    pub fn chance(&self) -> Chance {
+        chance::of(&self.sieve, self.sample)
+    }
 }
 
 /// A request that makes no sense, with what to change.
@@ -177,7 +190,7 @@ impl SieveArgs {
             None => within("--offset", self.offset, 0, MAX_POSITION)?,
         };
         let (need, reverse_need) = self.needs(window)?;
-        self.check_skips()?;
+        let skips = self.skips()?;
         let asked = self.asked(&mut notes)?;
         let draws = self.window_draws(to_usize(window), modulus, &mut notes)?;
         let sieve = Sieve {
@@ -187,7 +200,7 @@ impl SieveArgs {
             modulus: to_u32(modulus),
             draws,
             advance: to_u32(advance),
-            skips: self.skip,
+            skips,
             need,
             reverse_need,
         };
@@ -218,6 +231,7 @@ impl SieveArgs {
                 1,
                 u64::from(MAX_ATTEMPTS),
             )?),
+            sample: None,
             notes,
         })
     }
@@ -253,15 +267,25 @@ impl SieveArgs {
         })
     }
 
-    fn check_skips(&self) -> Result<(), RequestError> {
-        let (lo, hi) = (self.skip.lo, self.skip.hi);
+    fn skips(&self) -> Result<Skips, RequestError> {
+        let Some(Skips { lo, hi }) = self.skip else {
+            let hi = if self.mode == Mode::Variable { 0 } else { DEFAULT_SKIP };
+            return Ok(Skips { lo: 0, hi });
+        };
+        if self.mode == Mode::Variable {
+            return Err(RequestError::Kind {
+                flag: "--skip",
+                problem: "has no meaning with --mode variable, whose strategies find the skips: \
+                          leave one of them out",
+            });
+        }
         if lo.max(hi) > MAX_SKIP {
             return Err(RequestError::SkipTooLarge { hi: lo.max(hi) });
         }
         if lo > hi {
             return Err(RequestError::SkipsBackwards { lo, hi });
         }
-        Ok(())
+        Ok(Skips { lo, hi })
     }
 
     fn asked(&self, notes: &mut Vec<String>) -> Result<Asked, RequestError> {
@@ -394,7 +418,6 @@ mod tests {
     use std::path::PathBuf;
 
     use clap::Parser;
-    use shared::sieve::Skips;
 
     use super::*;
 
@@ -481,6 +504,12 @@ mod tests {
     }
 
     #[test]
+    fn variable_skips_are_not_asked_for() {
+        let sieve = request("--mode variable").sieve;
+        assert_eq!((sieve.mode, sieve.skips), (Mode::Variable, Skips { lo: 0, hi: 0 }));
+    }
+
+    #[test]
     fn ranges_reach_to_the_seed_width() {
         let all = resolve("--family xorshift64 --seed-end 2^64").unwrap();
         assert_eq!(all.asked.requested().len(), 1 << 64);
@@ -531,6 +560,9 @@ mod tests {
             ("--kind reverse_sieve", "name their file by --candidates"),
             ("--kind reverse_sieve --candidates FILE --seed-end 9", "no meaning with --candidates"),
             ("--sessions noon", "have no session"),
+            ("--mode variable --skip 3", "has no meaning with --mode variable"),
+            ("--mode variable --engine structural", "no search for mt19937"),
+            ("--mode variable --advance 16770000", "past the limit of 16777216"),
         ] {
             let message = refusal(line);
             assert!(message.contains(part), "{line}: {message}");

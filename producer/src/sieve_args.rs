@@ -107,16 +107,16 @@ pub struct SieveArgs {
     #[arg(long, value_name = "N", value_parser = count, allow_negative_numbers = true,
         help_heading = "Search")]
     pub seed_end: Option<u128>,
-    /// The skips to try, both ends included; also a single number
-    #[arg(long, value_name = "LO..=HI", default_value = "0..=20", value_parser = skips,
-        allow_hyphen_values = true, help_heading = "Search")]
-    pub skip: Skips,
+    /// The skips to try, both ends included; also a single number [default: 0..=20]
+    #[arg(long, value_name = "LO..=HI", value_parser = skips, allow_hyphen_values = true,
+        help_heading = "Search")]
+    pub skip: Option<Skips>,
     /// Compare the draws in the file's order, in reverse order, or both
     #[arg(long, value_name = "forward|reverse|both", default_value = "forward",
         value_parser = direction, help_heading = "Search")]
     pub direction: Direction,
-    /// How skips are hypothesised: one for the whole window
-    #[arg(long, value_name = "fixed", default_value = "fixed", value_parser = mode,
+    /// How skips are hypothesised: one for the whole window, or one for each draw, near the last
+    #[arg(long, value_name = "fixed|variable", default_value = "fixed", value_parser = mode,
         help_heading = "Search")]
     pub mode: Mode,
 
@@ -229,10 +229,8 @@ fn direction(text: &str) -> Result<Direction, String> {
 }
 
 fn mode(text: &str) -> Result<Mode, String> {
-    match text {
-        "fixed" => Ok(Mode::Fixed),
-        _ => Err(format!("'{text}' is no mode of this version; it is fixed")),
-    }
+    let found = Mode::ALL.into_iter().find(|mode| mode.name() == text);
+    found.ok_or_else(|| format!("'{text}' is no mode; it is fixed or variable"))
 }
 
 fn arch(text: &str) -> Result<Auto<Arch>, String> {
@@ -298,7 +296,7 @@ mod tests {
     fn the_defaults_are_those_of_the_design() {
         let args = parse("").unwrap();
         assert_eq!((args.window, args.offset, args.modulus), (30, 0, 1000));
-        assert_eq!(args.skip, Skips { lo: 0, hi: 20 });
+        assert_eq!((args.skip, args.mode), (None, Mode::Fixed));
         assert_eq!((args.kind, args.direction), (Kind::Sieve, Direction::Forward));
         assert_eq!((args.engine, args.arch, args.chunk), (Engine::Auto, Auto::Auto, Auto::Auto));
         assert_eq!(args.max_survivors, 10_000_000);
@@ -323,7 +321,7 @@ mod tests {
     fn words_are_parsed_or_refused_with_what_there_is() {
         let args = parse("--skip 5 --chunk 2^20 --arch rocm --max-dead 3 --kind reverse_sieve");
         let args = args.unwrap();
-        assert_eq!(args.skip, Skips { lo: 5, hi: 5 });
+        assert_eq!(args.skip, Some(Skips { lo: 5, hi: 5 }));
         assert_eq!(args.chunk, Auto::Asked(1 << 20));
         assert_eq!(args.arch, Auto::Asked(Arch::Rocm));
         assert_eq!(args.max_dead, MaxDead::Jobs(3));
@@ -338,7 +336,7 @@ mod tests {
             ("--threshold 0.5 --min-matches 3", "cannot be used with"),
             ("--reverse-threshold 0.5 --reverse-min-matches 3", "cannot be used with"),
             ("--max-dead 101%", "0% to 100%"),
-            ("--mode variable", "it is fixed"),
+            ("--mode hybrid", "it is fixed or variable"),
             ("--engine quantum", "auto, reference, scan, structural"),
             ("--arch tpu", "auto, cuda, rocm or cpu"),
             ("--direction up", "forward, reverse or both"),

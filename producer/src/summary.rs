@@ -3,15 +3,15 @@
 use serde::{Deserialize, Serialize};
 use shared::{
     messages::RunOpened,
-    outcome::{Best, Survivor},
-    sieve::Direction,
+    outcome::{Best, Sequences},
+    sieve::{Direction, Mode},
     spans::Span,
 };
 
 use crate::{
     aggregate::now,
     chance,
-    ledger::{Ledger, LedgerError, RunRow, RunState},
+    ledger::{Kept, Ledger, LedgerError, RunRow, RunState},
 };
 
 /// Survivors shown unless `--limit` says otherwise.
@@ -34,8 +34,8 @@ pub struct RunSummary {
     pub family: Option<String>,
     /// `forward`, `reverse` or `both`.
     pub direction: Option<Direction>,
-    /// `fixed`.
-    pub mode: Option<shared::sieve::Mode>,
+    /// `fixed` or `variable`.
+    pub mode: Option<Mode>,
     /// What was asked.
     pub requested: Option<HalfOpen>,
     /// How many seeds (or candidates) were tested.
@@ -46,6 +46,9 @@ pub struct RunSummary {
     pub survivor_count: u64,
     /// How many chance alone would leave.
     pub expected_by_chance: Option<f64>,
+    /// The standard error of that, if it was sampled.
+    #[serde(default)]
+    pub expected_error: Option<f64>,
     /// How that was computed.
     pub expected_method: Option<String>,
     /// The first of them.
@@ -125,39 +128,74 @@ pub struct Record {
     pub total: usize,
     /// `matches / total`.
     pub rate: f64,
-    /// The smallest skip that attains it.
+    /// The smallest skip that attains it; with variable skips the one before the first draw.
     pub skip: u32,
     /// `both`: the same in reverse order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reverse: Option<ReverseRecord>,
+    /// What else there is with variable skips.
+    #[serde(flatten)]
+    pub walk: WalkRecord,
+}
+
+/// How a strategy of variable skips came to its matches; empty with a fixed one.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WalkRecord {
+    /// The id of the first strategy that attains the matches.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strategy: Option<u32>,
+    /// Its skips, draw by draw up to where it ended; of a draw that it missed the expected one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skips: Option<Vec<u16>>,
+}
+
+impl WalkRecord {
+    /// Of a result whose skips are known, and the skip that stands for them in a record.
+    fn of(best: Best, skips: Option<Vec<u16>>) -> (u32, Self) {
+        match skips {
+            None => (best.skip, Self::default()),
+            Some(skips) => {
+                let first = skips.first().copied().unwrap_or_default();
+                (first.into(), Self { strategy: Some(best.skip), skips: Some(skips) })
+            }
+        }
+    }
 }
 
 /// A survivor's result in reverse order.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ReverseRecord {
     /// How many draws matched.
     pub matches: u32,
     /// The share of all.
     pub rate: f64,
-    /// The smallest skip that attains it.
+    /// The smallest skip that attains it; with variable skips the one before the first draw.
     pub skip: u32,
+    /// What else there is with variable skips.
+    #[serde(flatten)]
+    pub walk: WalkRecord,
 }
 
 impl Record {
     /// The record of a survivor of a window of `window` draws.
     #[must_use]
-    pub fn new(survivor: Survivor, window: usize) -> Self {
+    pub fn new(Kept { survivor, sequences }: Kept, window: usize) -> Self {
+        let (leading, reversed) = match sequences {
+            Some(Sequences { leading, reverse }) => (Some(leading), Some(reverse)),
+            None => (None, None),
+        };
+        let (skip, walk) = WalkRecord::of(survivor.best, leading);
         Self {
             seed: survivor.seed,
             seed_hex: format!("{:#x}", survivor.seed),
             matches: survivor.best.matches,
             total: window,
             rate: rate(survivor.best, window),
-            skip: survivor.best.skip,
-            reverse: survivor.reverse.map(|best| ReverseRecord {
-                matches: best.matches,
-                rate: rate(best, window),
-                skip: best.skip,
+            skip,
+            walk,
+            reverse: survivor.reverse.map(|best| {
+                let (skip, walk) = WalkRecord::of(best, reversed);
+                ReverseRecord { matches: best.matches, rate: rate(best, window), skip, walk }
             }),
         }
     }
@@ -203,6 +241,7 @@ impl RunSummary {
             holes: holes.into_iter().map(|hole| (hole.first(), hole.end())).collect(),
             survivor_count: run.counts.survivors,
             expected_by_chance: manifest.map(|m| m.expected_by_chance),
+            expected_error: manifest.and_then(|m| m.expected_error),
             expected_method: manifest.map(|m| m.expected_method.clone()),
             survivors: survivors.into_iter().map(|s| Record::new(s, window)).collect(),
             notes: manifest.map_or_else(Vec::new, |m| chance::notes(&m.sieve, m.requested.len())),
@@ -241,15 +280,16 @@ impl RunSummary {
     #[must_use]
     pub fn beside_chance(&self) -> String {
         let (count, expected) = (self.survivor_count, self.expected_by_chance.unwrap_or_default());
-        let expected_text = figure(expected);
+        let error = self.expected_error.unwrap_or_default();
+        let expected_text = with_error(expected, self.expected_error);
         #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
         let count_f = count as f64;
-        // Five standard deviations of a Poisson count.
+        // Five standard deviations of a Poisson count whose mean is known no better than that.
         let verdict = if count == 0 {
             "no seed survived"
         } else if expected < 1e-3 {
             "chance does not explain them"
-        } else if count_f <= expected + 5.0 * expected.sqrt() {
+        } else if count_f <= expected + 5.0 * (expected + error * error).sqrt() {
             "all of them are expected by chance"
         } else {
             "more than chance alone would leave"
@@ -271,6 +311,15 @@ fn in_progress(ledger: &Ledger, run: &RunRow) -> Result<u128, LedgerError> {
     let nodes = ledger.nodes(now() - HEARD_LATELY)?;
     let held = nodes.iter().flat_map(|node| &node.heartbeat.slots).filter_map(|s| s.job.as_ref());
     Ok(held.filter(|job| job.run == run.name).map(|job| u128::from(job.tested)).sum())
+}
+
+/// An expected count, with its standard error if it was sampled.
+#[must_use]
+pub fn with_error(expected: f64, error: Option<f64>) -> String {
+    match error {
+        None => figure(expected),
+        Some(error) => format!("{} ± {}", figure(expected), figure(error)),
+    }
 }
 
 /// A figure with three significant digits, in plain notation where that is short.

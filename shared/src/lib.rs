@@ -21,5 +21,6 @@ pub mod sieve;
 pub mod spans;
 pub mod structure;
 pub mod topology;
+pub mod variable;
 pub mod wire;
 pub mod witness;

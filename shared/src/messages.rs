@@ -39,7 +39,10 @@ pub struct RunOpened {
     pub jobs: u64,
     /// Survivors that chance alone would leave.
     pub expected_by_chance: f64,
-    /// How that was computed: `binomial`.
+    /// The standard error of that, if it was sampled.
+    #[serde(default)]
+    pub expected_error: Option<f64>,
+    /// How that was computed: `binomial`, or with variable skips `sampled` or `modelled`.
     pub expected_method: String,
     /// Which engine was asked for.
     pub engine: Engine,

@@ -106,7 +106,7 @@ pub struct Survivors {
     pub seeds: Vec<u64>,
     /// How many draws each matched.
     pub matches: Vec<u32>,
-    /// The smallest skip that attains it.
+    /// The smallest skip that attains it; with variable skips the id of the strategy.
     pub skips: Vec<u32>,
     /// `both`: matches in reverse order; otherwise empty.
     #[serde(default)]
@@ -114,6 +114,22 @@ pub struct Survivors {
     /// `both`: the smallest skip that attains those; otherwise empty.
     #[serde(default)]
     pub reverse_skips: Vec<u32>,
+    /// With variable skips: those of the strategy, draw by draw up to where it ended; otherwise
+    /// empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sequences: Vec<Vec<u16>>,
+    /// With variable skips and `both`: the same in reverse order; otherwise empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reverse_sequences: Vec<Vec<u16>>,
+}
+
+/// A survivor's skips, draw by draw up to where its strategy ended; empty with a fixed skip.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sequences {
+    /// In file order, or for `reverse` in reverse order.
+    pub leading: Vec<u16>,
+    /// `both`: in reverse order.
+    pub reverse: Vec<u16>,
 }
 
 /// One survivor.
@@ -127,7 +143,8 @@ pub struct Survivor {
     pub reverse: Option<Best>,
 }
 
-/// A seed's result in one direction.
+/// A seed's result in one direction. With variable skips `skip` is the id of the best strategy:
+/// the first that attains the matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Best {
     /// How many draws matched.
@@ -160,6 +177,23 @@ impl Survivors {
         }
     }
 
+    /// Appends one that was found with variable skips.
+    pub fn push_variable(&mut self, survivor: Survivor, sequences: Sequences) {
+        self.push(survivor);
+        self.sequences.push(sequences.leading);
+        if survivor.reverse.is_some() {
+            self.reverse_sequences.push(sequences.reverse);
+        }
+    }
+
+    /// A row's skips, if they were reported.
+    #[must_use]
+    pub fn sequences(&self, row: usize) -> Option<Sequences> {
+        let leading = self.sequences.get(row)?.clone();
+        let reverse = self.reverse_sequences.get(row).cloned().unwrap_or_default();
+        Some(Sequences { leading, reverse })
+    }
+
     /// The survivors as rows, in order. Columns that disagree in length yield the shortest's
     /// rows: [`Survivors::is_whole`] tells.
     pub fn iter(&self) -> impl Iterator<Item = Survivor> {
@@ -184,6 +218,8 @@ impl Survivors {
             && self.skips.len() == n
             && (reverse == 0 || reverse == n)
             && self.reverse_skips.len() == reverse
+            && [0, n].contains(&self.sequences.len())
+            && [0, reverse].contains(&self.reverse_sequences.len())
     }
 }
 

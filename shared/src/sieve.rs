@@ -2,11 +2,12 @@
 //!
 //! Draw `i` of the window is compared with output number `advance + skip + i (skip + 1)` of the
 //! generator's stream; a raw output matches when both are equal modulo `modulus`. The result of
-//! a seed is its best skip's number of matches; a seed that has at least `need` survives.
+//! a seed is its best skip's number of matches; a seed that has at least `need` survives. With
+//! [`Mode::Variable`] each draw has a skip of its own: see [`crate::variable`].
 
 use serde::{Deserialize, Serialize};
 
-use crate::{families::Family, spans::Span, witness::Witness};
+use crate::{families::Family, outcome::MAX_SURVIVORS, spans::Span, variable, witness::Witness};
 
 /// The longest window, in draws: a window travels inside each job, and messages stay small.
 pub const MAX_WINDOW: usize = 65_536;
@@ -14,6 +15,8 @@ pub const MAX_WINDOW: usize = 65_536;
 pub const MAX_SKIP: u32 = 65_535;
 /// The largest output position that a sieve may reach.
 pub const MAX_POSITION: u64 = 1 << 24;
+/// What one outcome's survivors may take with their skips, in bytes.
+const MAX_SEQUENCES: usize = 480 * 1024;
 
 /// In which order the window's draws are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -34,6 +37,22 @@ pub enum Direction {
 pub enum Mode {
     /// One skip for the whole window.
     Fixed,
+    /// A skip of its own before each draw, found by [`crate::variable::STRATEGIES`].
+    Variable,
+}
+
+impl Mode {
+    /// Every mode.
+    pub const ALL: [Self; 2] = [Self::Fixed, Self::Variable];
+
+    /// Its name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Fixed => "fixed",
+            Self::Variable => "variable",
+        }
+    }
 }
 
 /// The skips to try, first and last included.
@@ -73,7 +92,7 @@ pub struct Sieve {
     pub draws: Vec<u32>,
     /// How many outputs are passed over before anything else.
     pub advance: u32,
-    /// The skips to try.
+    /// The skips to try; nothing to [`Mode::Variable`].
     pub skips: Skips,
     /// How many draws must match, 1 to the window's length. For `Both`: in the file's order.
     pub need: u32,
@@ -99,7 +118,7 @@ pub enum InvalidSieve {
     Skips(u32, u32),
     /// A position past the limit.
     #[error(
-        "the last draw would be output number {0}, past the limit of {MAX_POSITION}: \
+        "the last draw could be output number {0}, past the limit of {MAX_POSITION}: \
          use a smaller window, skip or advance"
     )]
     Position(u64),
@@ -121,16 +140,31 @@ impl Sieve {
         u32::try_from(self.draws.len()).expect("a validated window fits u32")
     }
 
-    /// The output number that draw `index` is compared with under `skip`.
+    /// The output number that draw `index` is compared with under `skip`, a fixed one.
     #[must_use]
     pub fn position(&self, index: u32, skip: u32) -> u64 {
         u64::from(self.advance) + u64::from(skip) + u64::from(index) * (u64::from(skip) + 1)
     }
 
-    /// The last output number that any draw is compared with.
+    /// The last output number that any draw may be compared with.
     #[must_use]
     pub fn last_position(&self) -> u64 {
-        self.position(self.window() - 1, self.skips.hi)
+        match self.mode {
+            Mode::Fixed => self.position(self.window() - 1, self.skips.hi),
+            Mode::Variable => variable::last_position(self.advance, u64::from(self.window())),
+        }
+    }
+
+    /// How many survivors one outcome may report: with variable skips each brings its own, of at
+    /// most three bytes a draw in MessagePack.
+    #[must_use]
+    pub fn max_survivors(&self) -> usize {
+        if self.mode == Mode::Fixed {
+            return MAX_SURVIVORS;
+        }
+        let directions = if self.direction == Direction::Both { 2 } else { 1 };
+        let each = 9 + directions * (5 + 1 + 3 + 3 * self.draws.len());
+        (MAX_SEQUENCES / each).clamp(1, MAX_SURVIVORS)
     }
 
     /// The draws in the order of `Reverse`.

@@ -8,7 +8,7 @@
 
 use crate::{
     families::Family,
-    sieve::{Direction, Sieve},
+    sieve::{Direction, Mode, Sieve},
 };
 
 /// The longest window, in draws: matches are counted in bytes.
@@ -96,6 +96,9 @@ pub enum Unsuited {
         /// The largest for this family.
         most: u32,
     },
+    /// Variable skips.
+    #[error("the structural engine searches fixed skips alone: use --mode fixed or --engine auto")]
+    Variable,
     /// A list of candidates.
     #[error("the structural engine searches ranges, not lists of candidates: use --engine auto")]
     Candidates,
@@ -107,6 +110,9 @@ pub enum Unsuited {
 /// [`Unsuited`] says why it can't, and what to do.
 pub fn suits(sieve: &Sieve) -> Result<PowerLcg, Unsuited> {
     let lcg = PowerLcg::of(sieve.family).ok_or(Unsuited::Family(sieve.family))?;
+    if sieve.mode == Mode::Variable {
+        return Err(Unsuited::Variable);
+    }
     if sieve.draws.len() > MAX_WINDOW {
         return Err(Unsuited::Window(sieve.draws.len()));
     }

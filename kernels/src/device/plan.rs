@@ -1,17 +1,23 @@
 //! A sieve prepared for a device: what is compiled and what is laid into its memory.
 
 use shared::{
-    sieve::{Direction, Sieve},
-    witness::Witness,
+    families::Family,
+    job::Engine,
+    sieve::{Direction, Mode, Sieve},
+    witness::{Witness, splitmix64},
 };
 
 use super::{
     affine::Affine,
-    source::{self, Language, Shape, Stage},
+    source::{self, Language, Shape, Stage, Walks},
     straight,
     table::Rows,
 };
-use crate::scan::{binomial_tail, first_stage, work};
+use crate::{
+    engine::Prepared,
+    scan::{binomial_tail, first_stage, work},
+    sequence::Sequence,
+};
 
 /// Each item of a kernel keeps a count for each skip in its own memory.
 const MAX_SKIPS: u32 = 512;
@@ -64,6 +70,9 @@ impl Plan {
         listed: bool,
         form: Form,
     ) -> Result<Self, Unsupported> {
+        if sieve.mode == Mode::Variable {
+            return Ok(Self::variable(sieve, witness, listed));
+        }
         let skips = sieve.skips.count();
         if skips > MAX_SKIPS {
             return Err(Unsupported::Skips(skips));
@@ -112,6 +121,7 @@ impl Plan {
                 near,
                 whole,
                 reverse,
+                variable: None,
             },
             straight,
             tables,
@@ -120,6 +130,50 @@ impl Plan {
             passing: share(first),
             near: share(witness),
         })
+    }
+
+    /// A plan for variable skips: the draws lie in memory, each seed's walks are an item's work.
+    fn variable(sieve: &Sieve, witness: Witness, listed: bool) -> Self {
+        let affine = Affine::of(sieve.family);
+        let reversed = sieve.reversed_draws();
+        let leading = if sieve.direction == Direction::Reverse { &reversed } else { &sieve.draws };
+        let window = sieve.window();
+        let both = sieve.direction == Direction::Both;
+        let stage = |at, least| Stage { at, least };
+        let advance = u64::from(sieve.advance);
+        let mut tables = leading.clone();
+        if both {
+            tables.extend(&reversed);
+        }
+        let engine = Prepared::new(Engine::Scan, sieve, witness);
+        let (near, passing) = shares(&engine, sieve.family);
+        Self {
+            shape: Shape {
+                family: sieve.family,
+                modulus: sieve.modulus,
+                skips: 1,
+                affine: affine.is_some(),
+                listed,
+                last_position: sieve.last_position(),
+                first: stage(0, witness.least),
+                near: stage(0, witness.least),
+                whole: stage(0, sieve.need),
+                reverse: both.then(|| stage(window as usize, sieve.reverse_need)),
+                variable: Some(Walks {
+                    window,
+                    advance: sieve.advance,
+                    leaps: affine.map(|affine| {
+                        (affine.leap(None, advance), affine.leap(Some(advance), advance + 1))
+                    }),
+                }),
+            },
+            straight: None,
+            tables,
+            first_draws: window,
+            work: engine.work(),
+            passing,
+            near,
+        }
     }
 
     /// The program's text.
@@ -137,7 +191,7 @@ impl Plan {
     /// How many consecutive seeds one item of `filter` tests.
     #[must_use]
     pub const fn seeds_per_item(&self) -> u32 {
-        if self.is_straight() { 1 } else { source::SEEDS }
+        self.shape.seeds_per_item(self.is_straight())
     }
 
     /// Whether the first stage is written out.
@@ -175,4 +229,18 @@ impl Plan {
     pub const fn near(&self) -> f64 {
         self.near
     }
+}
+
+/// Seeds of a sample that tells how many are near misses.
+const SAMPLE: u64 = 2048;
+
+/// The share of random seeds that are near misses, and of those that are worth a second look, by a
+/// sample: rather too many than none.
+fn shares(engine: &Prepared, family: Family) -> (f64, f64) {
+    let last = u64::try_from(family.seed_end() - 1).unwrap_or(u64::MAX);
+    let seeds: Vec<u64> = (0..SAMPLE).map(|number| splitmix64(number) & last).collect();
+    let tally = engine.test(&Sequence::List(&seeds), usize::MAX);
+    let near = tally.near_misses.count as f64;
+    let share = |count: f64| (count.max(1.0) / SAMPLE as f64).min(1.0);
+    (share(near), share(near + tally.found.len() as f64))
 }

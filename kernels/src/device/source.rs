@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 use shared::families::Family;
 
+use super::affine::Leap;
+
 /// Items of one group (a block of threads in CUDA's words).
 pub const GROUP: usize = 128;
 /// Consecutive seeds that one item tests by a table. A first stage that is written out is a seed's
@@ -46,6 +48,26 @@ pub(super) struct Shape {
     pub(super) near: Stage,
     pub(super) whole: Stage,
     pub(super) reverse: Option<Stage>,
+    /// With variable skips.
+    pub(super) variable: Option<Walks>,
+}
+
+/// What walks need to know.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Walks {
+    /// How many draws there are.
+    pub(super) window: u32,
+    /// Outputs that are passed over first.
+    pub(super) advance: u32,
+    /// For families that leap: to the first output after those, and from one to the next.
+    pub(super) leaps: Option<(Leap, Leap)>,
+}
+
+impl Shape {
+    /// How many consecutive seeds one item of `filter` tests.
+    pub(super) const fn seeds_per_item(&self, straight: bool) -> u32 {
+        if straight || self.variable.is_some() { 1 } else { SEEDS }
+    }
 }
 
 pub(super) fn assemble(language: Language, shape: &Shape, straight: Option<&str>) -> String {
@@ -60,6 +82,10 @@ pub(super) fn assemble(language: Language, shape: &Shape, straight: Option<&str>
         family(shape.family).1,
         include_str!("../../device/quick.h"),
         straight.unwrap_or_default(),
+        match shape.variable {
+            Some(_) => include_str!("../../device/variable.c"),
+            None => include_str!("../../device/fixed.c"),
+        },
         include_str!("../../device/sieve.c"),
     ] {
         text.push_str(part);
@@ -80,7 +106,7 @@ fn defines(shape: &Shape, straight: bool) -> String {
     define("MODULUS_TWOS", &shape.modulus.trailing_zeros());
     define("SKIPS", &shape.skips);
     define("GROUP", &GROUP);
-    define("SEEDS", &if straight { 1 } else { SEEDS });
+    define("SEEDS", &shape.seeds_per_item(straight));
     define("QUEUE_LENGTH", &format_args!("{QUEUE_LENGTH}u"));
     define("FOUND_LENGTH", &format_args!("{FOUND_LENGTH}u"));
     define("LAST_POSITION", &shape.last_position);
@@ -94,6 +120,15 @@ fn defines(shape: &Shape, straight: bool) -> String {
         if let Some(stage) = stage {
             define(&format!("{name}_AT"), &stage.at);
             define(&format!("{name}_LEAST"), &format_args!("{}u", stage.least));
+        }
+    }
+    if let Some(Walks { window, advance, leaps }) = shape.variable {
+        define("VARIABLE", &"");
+        define("WINDOW", &format_args!("{window}u"));
+        define("ADVANCE", &format_args!("{advance}u"));
+        for (name, leap) in leaps.into_iter().flat_map(|(a, b)| [("START", a), ("STEP", b)]) {
+            define(&format!("{name}_A"), &format_args!("{}ul", leap.multiplier));
+            define(&format!("{name}_C"), &format_args!("{}ul", leap.increment));
         }
     }
     for (name, set) in [("AFFINE", shape.affine), ("LISTED", shape.listed), ("STRAIGHT", straight)]

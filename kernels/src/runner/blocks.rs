@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use shared::{
     failpoint::{self, Point},
-    outcome::{MAX_SURVIVORS, SieveResult, Survivor},
+    outcome::{SieveResult, Survivor},
     runner::Progress,
-    sieve::{Seeds, Sieve},
+    sieve::{Mode, Seeds, Sieve},
     spans::Span,
     witness::Witness,
 };
@@ -21,6 +21,7 @@ use crate::{
     engine::{Found, Planted},
     reference,
     sequence::Sequence,
+    variable,
 };
 
 /// What a block should take. The limit is 0.25 s; what is left is for a machine that slows down.
@@ -68,7 +69,7 @@ pub enum BlocksError<E> {
 }
 
 /// Tests the seeds in order until all are tested, `soft` has passed since `started`, `stop` says
-/// so, or there are [`MAX_SURVIVORS`].
+/// so, or there are as many survivors as an outcome may report.
 ///
 /// # Errors
 /// [`BlocksError`] when a survivor does not stand up to the reference engine, when what computes
@@ -86,11 +87,12 @@ pub fn drive<E>(
     let mut tested: u128 = 0;
     let fixed = tester.fixed_block();
     let mut length = fixed.unwrap_or_else(|| tester.first_block()).max(1);
+    let most = question.sieve.max_survivors();
     let mut reported = started;
     while let Some(seeds) = rest {
         let begun = Instant::now();
         let (block, after) = seeds.split_at(length);
-        let room = MAX_SURVIVORS - result.survivors.len();
+        let room = most - result.survivors.len();
         let mut tally = tester.test(&block, room)?;
         failpoint::pass(Point::BlockTested);
         (tested, rest) = (tested + block.len(), after);
@@ -118,10 +120,18 @@ pub fn drive<E>(
             verify(tester, question, found)?;
         }
         result.near_misses.merge(tally.near_misses);
-        result.survivors.extend(tally.found.iter().map(|found| found.survivor));
+        let survivors = tally.found.iter().map(|found| found.survivor);
+        if question.sieve.mode == Mode::Variable {
+            survivors.for_each(|survivor| {
+                let sequences = variable::sequences(question.sieve, survivor);
+                result.survivors.push_variable(survivor, sequences);
+            });
+        } else {
+            result.survivors.extend(survivors);
+        }
 
         let now = Instant::now();
-        if result.survivors.len() >= MAX_SURVIVORS || stop() || now - started >= soft {
+        if result.survivors.len() >= most || stop() || now - started >= soft {
             break;
         }
         if rest.is_some() && now - reported >= PROGRESS {

@@ -8,7 +8,10 @@
 
 use shared::outcome::Best;
 
-use super::window::Window;
+use super::{
+    streams::{BLOCK, MORE, Streams},
+    window::Window,
+};
 use crate::{
     generators::{Generator, Output},
     lanes::{U32x, U64x},
@@ -96,6 +99,40 @@ impl<G: Generator<L>, const L: usize> Group<G, L> {
             mask |= u64::from(most >= window.least) << lane;
         }
         mask
+    }
+
+    /// What outputs are compared modulo.
+    pub(super) const fn modulus(&self) -> &Modulus {
+        &self.modulus
+    }
+
+    /// Begins the streams of `L` seeds, `advance` outputs passed over.
+    pub(super) fn start(&mut self, advance: u32, seeds: U64x<L>) {
+        let generator = self.generator.get_or_insert_with(|| G::blank(&self.modulus));
+        generator.seed(seeds);
+        for _ in 0..advance {
+            generator.pass();
+        }
+    }
+
+    /// Lays out some more of the streams.
+    #[inline(always)]
+    pub(super) fn more(&mut self, streams: &mut Streams) {
+        let modulus = self.modulus;
+        let mut generator = self.generator.take().unwrap_or_else(|| G::blank(&modulus));
+        let from = streams.extend();
+        for block in (from..from + MORE).step_by(BLOCK) {
+            let mut keys = [U32x::splat(0); BLOCK];
+            for keys in &mut keys {
+                *keys = modulus.keys(generator.next().fold(&modulus));
+            }
+            for lane in 0..L {
+                for (key, keys) in streams.block(lane, block).iter_mut().zip(&keys) {
+                    *key = keys.0[lane];
+                }
+            }
+        }
+        self.generator = Some(generator);
     }
 
     /// The best skip of one lane as last counted.

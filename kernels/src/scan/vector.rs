@@ -1,12 +1,17 @@
 //! The same code built for several instruction sets, and the choice between them at run time.
 
-use shared::{families::Family, outcome::Best};
+use shared::{families::Family, outcome::Best, variable::Strategy};
 
-use super::{group::Group, window::Window};
+use super::{
+    group::Group,
+    streams::Streams,
+    walk::{Step, Walk},
+    window::Window,
+};
 use crate::{
     generators::{Generator, Visit, visit},
     lanes::U64x,
-    residue::Modulus,
+    residue::{Modulus, Target},
 };
 
 /// A group with its number of lanes and its instruction set hidden.
@@ -20,6 +25,22 @@ pub(super) trait Lanes: Send {
 
     /// The best skip of one lane as last counted with this window.
     fn best(&self, window: &Window, lane: usize) -> Best;
+
+    /// Begins the streams of one seed a lane, `advance` outputs passed over.
+    fn start(&mut self, advance: u32, seeds: &[u64]);
+
+    /// Lays out some more of the streams that were begun.
+    fn more(&mut self, streams: &mut Streams);
+
+    /// Goes on with one strategy along one stream.
+    fn walk(
+        &self,
+        walk: &mut Walk,
+        strategy: Strategy,
+        targets: &[Target],
+        least: u32,
+        keys: &[u32],
+    ) -> Step;
 }
 
 /// The largest number of lanes of any group.
@@ -115,6 +136,57 @@ macro_rules! built_for {
                 fn best(&self, window: &Window, lane: usize) -> Best {
                     self.0.best(window, lane)
                 }
+
+                fn start(&mut self, advance: u32, seeds: &[u64]) {
+                    let mut lanes = U64x::splat(0);
+                    lanes.0.copy_from_slice(seeds);
+                    self.0.start(advance, lanes);
+                }
+
+                #[expect(unsafe_code, reason = "code for an instruction set found at run time")]
+                fn more(&mut self, streams: &mut Streams) {
+                    // SAFETY: groups are made for supported instructions only, which `Walks::new` sees to.
+                    unsafe { more(&mut self.0, streams) }
+                }
+
+                #[expect(unsafe_code, reason = "code for an instruction set found at run time")]
+                fn walk(
+                    &self,
+                    walk: &mut Walk,
+                    strategy: Strategy,
+                    targets: &[Target],
+                    least: u32,
+                    keys: &[u32],
+                ) -> Step {
+                    // SAFETY: groups are made for supported instructions only, which `Walks::new` sees to.
+                    unsafe { go(walk, strategy, self.0.modulus(), targets, least, keys) }
+                }
+            }
+
+            /// # Safety
+            /// The processor must have the features named in this module's attributes.
+            $(#[$attribute])*
+            #[expect(unsafe_code, reason = "code for an instruction set found at run time")]
+            unsafe fn more<G: Generator<$lanes>>(
+                group: &mut Group<G, $lanes>,
+                streams: &mut Streams,
+            ) {
+                group.more(streams);
+            }
+
+            /// # Safety
+            /// The processor must have the features named in this module's attributes.
+            $(#[$attribute])*
+            #[expect(unsafe_code, reason = "code for an instruction set found at run time")]
+            unsafe fn go(
+                walk: &mut Walk,
+                strategy: Strategy,
+                modulus: &Modulus,
+                targets: &[Target],
+                least: u32,
+                keys: &[u32],
+            ) -> Step {
+                walk.go(strategy, modulus, targets, least, keys)
             }
 
             /// # Safety

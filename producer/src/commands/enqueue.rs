@@ -18,8 +18,9 @@ use crate::{
     fleet::Known,
     ledger::Ledger,
     output,
+    sample::sampled,
     sieve_args::SieveArgs,
-    summary::{DEFAULT_LIMIT, HalfOpen, RunSummary, figure},
+    summary::{DEFAULT_LIMIT, HalfOpen, RunSummary, with_error},
 };
 
 /// How long an aggregator that was just started may take to lay its ledger.
@@ -62,7 +63,7 @@ struct Enqueued {
 
 /// Plans and publishes.
 pub(crate) async fn enqueue(context: &Context, args: EnqueueArgs) -> Result<(), Failure> {
-    let request = args.sieve.resolve().map_err(Failure::usage)?;
+    let request = sampled(args.sieve.resolve().map_err(Failure::usage)?).await?;
     for note in &request.notes {
         output::say(format!("note: {note}"));
     }
@@ -160,7 +161,9 @@ fn show_plan(prepared: &Prepared, json: bool) -> Result<(), Failure> {
 impl Prepared {
     /// What chance alone would leave, in words.
     pub(super) fn chance_in_words(&self) -> String {
-        format!("{} survivors expected by chance alone", figure(self.plan.expected_by_chance))
+        let manifest = self.manifest();
+        let expected = with_error(manifest.expected_by_chance, manifest.expected_error);
+        format!("{expected} survivors expected by chance alone")
     }
 
     fn enqueued(&self, status: Option<RunSummary>) -> Enqueued {

@@ -71,18 +71,21 @@ impl Prepared {
     /// The manifest.
     pub(super) fn manifest(&self) -> RunOpened {
         let request = &self.request;
+        let chance = request.chance();
+        let requested = request.asked.requested();
         RunOpened {
             run: self.run.clone(),
             epoch: 1,
             step: "2".to_owned(),
             kind: request.kind.name().to_owned(),
             sieve: request.sieve.clone(),
-            requested: request.asked.requested(),
+            requested,
             samples: Vec::new(),
             parts: u32::try_from(self.parts().len()).unwrap_or(u32::MAX),
             jobs: self.plan.pieces.len() as u64,
             expected_by_chance: self.plan.expected_by_chance,
-            expected_method: chance::METHOD.to_owned(),
+            expected_error: chance.error.map(|error| chance::expected(requested.len(), error)),
+            expected_method: chance.method.to_owned(),
             engine: request.engine,
             arch: request.arch,
             chunk: request.chunk,

@@ -28,6 +28,7 @@ use crate::{
     fleet::Known,
     ledger::Ledger,
     output,
+    sample::sampled,
     sieve_args::SieveArgs,
     summary::{DEFAULT_LIMIT, RunSummary},
 };
@@ -90,7 +91,7 @@ async fn begin(
     name: Option<String>,
     sieve: &SieveArgs,
 ) -> Result<String, Failure> {
-    let request = sieve.resolve().map_err(Failure::usage)?;
+    let request = sampled(sieve.resolve().map_err(Failure::usage)?).await?;
     for note in &request.notes {
         output::say(format!("note: {note}"));
     }

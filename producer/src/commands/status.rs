@@ -11,7 +11,7 @@ use crate::{
     context::Context,
     failure::Failure,
     output,
-    summary::{DEFAULT_LIMIT, RunSummary, short},
+    summary::{DEFAULT_LIMIT, RunSummary, WalkRecord, short},
 };
 
 /// Which run, and how much of it.
@@ -97,9 +97,9 @@ pub(super) fn describe(summary: &RunSummary) -> String {
                 s.seed.to_string(),
                 s.seed_hex.clone(),
                 of(s.matches),
-                s.skip.to_string(),
-                s.reverse.map_or_else(String::new, |best| {
-                    format!("{} at skip {}", of(best.matches), best.skip)
+                skipped(s.skip, &s.walk),
+                s.reverse.as_ref().map_or_else(String::new, |best| {
+                    format!("{} at skip {}", of(best.matches), skipped(best.skip, &best.walk))
                 }),
             ]
         })
@@ -112,6 +112,17 @@ pub(super) fn describe(summary: &RunSummary) -> String {
         }
     }
     text
+}
+
+/// A skip; or the first few of a strategy's, and its id.
+fn skipped(skip: u32, walk: &WalkRecord) -> String {
+    const FEW: usize = 6;
+    let (Some(strategy), Some(skips)) = (walk.strategy, &walk.skips) else {
+        return skip.to_string();
+    };
+    let few: Vec<String> = skips.iter().take(FEW).map(u16::to_string).collect();
+    let more = if skips.len() > FEW { " …" } else { "" };
+    format!("{}{more} (strategy {strategy})", few.join(" "))
 }
 
 fn table_of_runs(lines: Vec<RunLine>) -> String {

@@ -27,4 +27,4 @@ pub use outbox::Due;
 pub use rates::{LearnedRate, RateKey};
 pub use reports::{Report, Reported};
 pub use runs::{Counts, DeadJob, RunRow, RunState};
-pub use survivors::Disagreement;
+pub use survivors::{Disagreement, Kept, found_by};

@@ -11,7 +11,8 @@ use rusqlite::{Connection, OpenFlags};
 use rustix::fs::{FlockOperation, flock};
 
 /// What brings a ledger from each version to the next, from none to the first.
-const MIGRATIONS: [&str; 2] = [include_str!("schema/1.sql"), include_str!("schema/2.sql")];
+const MIGRATIONS: [&str; 3] =
+    [include_str!("schema/1.sql"), include_str!("schema/2.sql"), include_str!("schema/3.sql")];
 const VERSION: i64 = MIGRATIONS.len() as i64;
 /// "RigQ": marks the file as ours.
 const APPLICATION_ID: i64 = 0x5269_6751;
@@ -226,7 +227,8 @@ mod tests {
         db.execute_batch(
             "INSERT INTO ledger VALUES ('u'); PRAGMA user_version = 1;
              INSERT INTO runs (name, epoch, state, opened_at, done) VALUES ('r', 3, 'open', 7, 2);
-             INSERT INTO dead (run, job, failure, detail, at) VALUES (1, 'j', 'Rejected', 'd', 8);",
+             INSERT INTO dead (run, job, failure, detail, at) VALUES (1, 'j', 'Rejected', 'd', 8);
+             INSERT INTO survivors (run, seed, matches, skip, outcome) VALUES (1, 5, 9, 2, 1);",
         )
         .unwrap();
         drop(db);
@@ -234,6 +236,8 @@ mod tests {
         let run = ledger.run("r").unwrap().unwrap();
         assert_eq!((run.epoch, run.counts.done, run.note.clone()), (3, 2, None));
         assert_eq!(ledger.dead_jobs(&run).unwrap()[0].job, "j");
+        let survivors = ledger.survivors(&run, 10).unwrap();
+        assert_eq!((survivors[0].survivor.best.matches, &survivors[0].sequences), (9, &None));
         assert_eq!(ledger.uuid().unwrap(), "u");
     }
 

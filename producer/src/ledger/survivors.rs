@@ -2,7 +2,8 @@
 
 use rusqlite::{Connection, params};
 use shared::{
-    outcome::{Best, Survivor, Survivors},
+    outcome::{Best, Sequences, Survivor, Survivors},
+    sieve::Mode,
     spans::Span,
 };
 
@@ -24,11 +25,29 @@ pub struct Disagreement {
     pub second: String,
 }
 
-fn text(survivor: Survivor) -> String {
-    let one = |best: Best| format!("{} matches at skip {}", best.matches, best.skip);
+/// A survivor as the ledger keeps it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// The survivor.
+    pub survivor: Survivor,
+    /// With variable skips: those of its strategies.
+    pub sequences: Option<Sequences>,
+}
+
+fn text(survivor: Survivor, mode: Mode) -> String {
+    let one = |best: Best| format!("{} matches {} {}", best.matches, found_by(mode), best.skip);
     match survivor.reverse {
         None => one(survivor.best),
         Some(reverse) => format!("{}, reversed {}", one(survivor.best), one(reverse)),
+    }
+}
+
+/// What `skip` of a result tells, in words that go before it.
+#[must_use]
+pub const fn found_by(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Variable => "by strategy",
+        _ => "at skip",
     }
 }
 
@@ -41,11 +60,18 @@ pub(super) fn insert(
 ) -> Result<u64, LedgerError> {
     let mut all_new = 0;
     let mut insert = db.prepare_cached(
-        "INSERT INTO survivors (run, seed, matches, skip, reverse_matches, reverse_skip, outcome)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING",
+        "INSERT INTO survivors
+             (run, seed, matches, skip, reverse_matches, reverse_skip, outcome, sequence,
+              reverse_sequence)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO NOTHING",
     )?;
-    for survivor in survivors.iter() {
+    let mode = if survivors.sequences.is_empty() { Mode::Fixed } else { Mode::Variable };
+    for (row, survivor) in survivors.iter().enumerate() {
         let reverse = survivor.reverse;
+        let sequences = survivors.sequences(row);
+        let bytes = |skips: &Vec<u16>| -> Vec<u8> {
+            skips.iter().flat_map(|skip| skip.to_le_bytes()).collect()
+        };
         let new = insert.execute(params![
             run,
             stored(survivor.seed),
@@ -53,10 +79,12 @@ pub(super) fn insert(
             survivor.best.skip,
             reverse.map(|best| best.matches),
             reverse.map(|best| best.skip),
-            outcome
+            outcome,
+            sequences.as_ref().map(|both| bytes(&both.leading)),
+            sequences.as_ref().filter(|_| reverse.is_some()).map(|both| bytes(&both.reverse)),
         ])?;
         if new == 0 {
-            compare(db, run, outcome, survivor)?;
+            compare(db, run, outcome, (survivor, mode))?;
         } else {
             all_new += 1;
         }
@@ -64,7 +92,12 @@ pub(super) fn insert(
     Ok(all_new)
 }
 
-fn compare(db: &Connection, run: i64, outcome: i64, second: Survivor) -> Result<(), LedgerError> {
+fn compare(
+    db: &Connection,
+    run: i64,
+    outcome: i64,
+    (second, mode): (Survivor, Mode),
+) -> Result<(), LedgerError> {
     let (first, first_outcome): (Survivor, i64) = db
         .prepare_cached(
             "SELECT seed, matches, skip, reverse_matches, reverse_skip, outcome FROM survivors
@@ -72,7 +105,7 @@ fn compare(db: &Connection, run: i64, outcome: i64, second: Survivor) -> Result<
         )?
         .query_row(params![run, stored(second.seed)], |row| Ok((survivor(row)?, row.get(5)?)))?;
     if first != second {
-        let detail = format!("first {}, then {}", text(first), text(second));
+        let detail = format!("first {}, then {}", text(first, mode), text(second, mode));
         db.execute(
             "INSERT INTO disagreements (run, seed, first_outcome, second_outcome, detail)
              VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING",
@@ -94,19 +127,34 @@ pub(super) fn survivor(row: &rusqlite::Row<'_>) -> rusqlite::Result<Survivor> {
     })
 }
 
+const COLUMNS: &str =
+    "seed, matches, skip, reverse_matches, reverse_skip, sequence, reverse_sequence";
+
+fn kept(row: &rusqlite::Row<'_>) -> rusqlite::Result<Kept> {
+    let skips = |column: usize| -> rusqlite::Result<Option<Vec<u16>>> {
+        let bytes: Option<Vec<u8>> = row.get(column)?;
+        let words = |bytes: Vec<u8>| {
+            bytes.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]])).collect()
+        };
+        Ok(bytes.map(words))
+    };
+    let reverse = skips(6)?.unwrap_or_default();
+    let sequences = skips(5)?.map(|leading| Sequences { leading, reverse });
+    Ok(Kept { survivor: survivor(row)?, sequences })
+}
+
 impl Ledger {
     /// A run's survivors, ascending by seed, at most `limit` of them.
     ///
     /// # Errors
     /// [`LedgerError`] when the ledger can't be read.
-    pub fn survivors(&self, run: &RunRow, limit: u64) -> Result<Vec<Survivor>, LedgerError> {
+    pub fn survivors(&self, run: &RunRow, limit: u64) -> Result<Vec<Kept>, LedgerError> {
         Ok(self
             .db
-            .prepare(
-                "SELECT seed, matches, skip, reverse_matches, reverse_skip FROM survivors
-                 WHERE run = ?1 ORDER BY seed LIMIT ?2",
-            )?
-            .query_map(params![run.id, i64::try_from(limit).unwrap_or(i64::MAX)], survivor)?
+            .prepare(&format!(
+                "SELECT {COLUMNS} FROM survivors WHERE run = ?1 ORDER BY seed LIMIT ?2"
+            ))?
+            .query_map(params![run.id, i64::try_from(limit).unwrap_or(i64::MAX)], kept)?
             .collect::<Result<_, _>>()?)
     }
 
@@ -117,16 +165,13 @@ impl Ledger {
     pub fn each_survivor<E: From<LedgerError>>(
         &self,
         run: &RunRow,
-        mut each: impl FnMut(Survivor) -> Result<(), E>,
+        mut each: impl FnMut(Kept) -> Result<(), E>,
     ) -> Result<(), E> {
         let mut rows = self
             .db
-            .prepare(
-                "SELECT seed, matches, skip, reverse_matches, reverse_skip FROM survivors
-                 WHERE run = ?1 ORDER BY seed",
-            )
+            .prepare(&format!("SELECT {COLUMNS} FROM survivors WHERE run = ?1 ORDER BY seed"))
             .map_err(LedgerError::from)?;
-        for row in rows.query_map([run.id], survivor).map_err(LedgerError::from)? {
+        for row in rows.query_map([run.id], kept).map_err(LedgerError::from)? {
             each(row.map_err(LedgerError::from)?)?;
         }
         Ok(())

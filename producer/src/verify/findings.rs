@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use serde::Serialize;
 use shared::{
     outcome::{Best, Survivor},
+    sieve::Mode,
     spans::Span,
     witness::NearMisses,
 };
@@ -12,7 +13,7 @@ use shared::{
 use crate::{
     aggregate::now,
     duration::Duration,
-    ledger::{Report, Reported},
+    ledger::{Report, Reported, found_by},
     summary::HalfOpen,
 };
 
@@ -86,11 +87,14 @@ pub enum Said {
     Survivor {
         /// How many draws match.
         matches: u32,
-        /// The smallest skip that attains it.
+        /// The smallest skip that attains it; with variable skips the strategy.
         skip: u32,
         /// The same in reverse order, for `both`.
         #[serde(skip_serializing_if = "Option::is_none")]
         reverse: Option<Best>,
+        /// Which of the two.
+        #[serde(skip)]
+        mode: Mode,
     },
     /// A witness's figures.
     NearMisses {
@@ -108,10 +112,10 @@ pub enum Said {
     },
 }
 
-impl From<Survivor> for Said {
-    fn from(survivor: Survivor) -> Self {
+impl From<(Survivor, Mode)> for Said {
+    fn from((survivor, mode): (Survivor, Mode)) -> Self {
         let Best { matches, skip } = survivor.best;
-        Self::Survivor { matches, skip, reverse: survivor.reverse }
+        Self::Survivor { matches, skip, reverse: survivor.reverse, mode }
     }
 }
 
@@ -124,10 +128,11 @@ impl From<NearMisses> for Said {
 impl std::fmt::Display for Said {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Survivor { matches, skip, reverse } => {
-                write!(f, "{matches} matches at skip {skip}")?;
+            Self::Survivor { matches, skip, reverse, mode } => {
+                let by = found_by(*mode);
+                write!(f, "{matches} matches {by} {skip}")?;
                 reverse.map_or(Ok(()), |Best { matches, skip }| {
-                    write!(f, ", reversed {matches} at skip {skip}")
+                    write!(f, ", reversed {matches} {by} {skip}")
                 })
             }
             Self::NearMisses { count, sum } => write!(f, "{count} with the sum {sum:#x}"),
@@ -230,12 +235,13 @@ impl Findings {
 #[must_use]
 pub(super) fn about_seed(
     kind: Kind,
-    seed: u64,
+    (seed, mode): (u64, Mode),
     reported: Option<Survivor>,
     found: Option<Survivor>,
     who: Option<Who>,
 ) -> Disagreement {
-    Disagreement { seed: Some(seed), ..about(kind, reported, found, who) }
+    let said = |survivor: Option<Survivor>| survivor.map(|survivor| (survivor, mode));
+    Disagreement { seed: Some(seed), ..about(kind, said(reported), said(found), who) }
 }
 
 /// A disagreement about what was tested between the first and the last of some intervals.

@@ -68,7 +68,9 @@ impl FleetPlan {
             _ => Engine::Auto,
         };
         let by_time = seeds(Cost::of(sieve, engine).seeds_for(operations));
-        let chance = chance::survivor_probability(sieve);
+        #[expect(clippy::cast_precision_loss, reason = "an expectation needs no exact count")]
+        let asked = manifest.requested.len() as f64;
+        let chance = manifest.expected_by_chance / asked;
         let mut most = by_time.min(seeds(MAX_PIECE_SURVIVORS / chance)).max(1);
         if matches!(check.tested, Tested::Candidates { .. }) {
             most = most.min(MAX_CANDIDATES as u128);
@@ -106,6 +108,9 @@ impl FleetPlan {
             parts: u32::try_from(parts.len()).unwrap_or(u32::MAX),
             jobs: jobs.len() as u64,
             expected_by_chance: chance::expected(samples.count(), chance),
+            expected_error: manifest
+                .expected_error
+                .map(|error| chance::expected(samples.count(), error / asked)),
             engine: Engine::Auto,
             arch: Some(arch),
             chunk: None,
@@ -227,6 +232,7 @@ fn compare_survivors(
                 Some(claim) => claims.who(claim.outcome)?,
                 None => Some(Who::from(report)),
             };
+            let seed = (seed, check.manifest.sieve.mode);
             let about = about_seed(kind, seed, claim.map(|claim| claim.survivor), found, who);
             findings.add(Disagreement { found_by: by.map(str::to_owned), ..about });
         }

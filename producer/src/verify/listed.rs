@@ -20,7 +20,7 @@ const MAX_BYTES: u64 = 4 << 30;
 /// The most survivors in a file.
 const MAX_ROWS: usize = 16 << 20;
 /// The longest line of a CSV, in bytes.
-const MAX_LINE: u64 = 4096;
+const MAX_LINE: u64 = 16_384;
 
 /// A file of survivors that can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +52,9 @@ struct Record {
     seed: u64,
     matches: u32,
     skip: u32,
+    /// With variable skips it is the strategy that counts.
+    #[serde(default)]
+    strategy: Option<u32>,
     reverse: Option<ReverseRecord>,
 }
 
@@ -59,14 +62,18 @@ struct Record {
 struct ReverseRecord {
     matches: u32,
     skip: u32,
+    #[serde(default)]
+    strategy: Option<u32>,
 }
 
 impl From<Record> for Survivor {
     fn from(record: Record) -> Self {
+        let best =
+            |matches, skip, strategy: Option<u32>| Best { matches, skip: strategy.unwrap_or(skip) };
         Self {
             seed: record.seed,
-            best: Best { matches: record.matches, skip: record.skip },
-            reverse: record.reverse.map(|r| Best { matches: r.matches, skip: r.skip }),
+            best: best(record.matches, record.skip, record.strategy),
+            reverse: record.reverse.map(|r| best(r.matches, r.skip, r.strategy)),
         }
     }
 }
@@ -156,8 +163,11 @@ fn parse_csv(mut input: impl BufRead) -> Result<Vec<Survivor>, String> {
     let header: Vec<&str> = line.trim().split(',').map(str::trim).collect();
     let column = |name: &str| header.iter().position(|cell| *cell == name);
     let needed = |name: &str| column(name).ok_or_else(|| format!("there is no column '{name}'"));
-    let (seed, matches, skip) = (needed("seed")?, needed("matches")?, needed("skip")?);
-    let reverse = column("reverse_matches").zip(column("reverse_skip"));
+    let (seed, matches) = (needed("seed")?, needed("matches")?);
+    // With variable skips it is the strategy that counts.
+    let skip = column("strategy").map_or_else(|| needed("skip"), Ok)?;
+    let reverse_skip = column("reverse_strategy").or_else(|| column("reverse_skip"));
+    let reverse = column("reverse_matches").zip(reverse_skip);
     let mut survivors = Vec::new();
     for number in 2.. {
         if read_line(&mut input, &mut line)? == 0 {
@@ -217,6 +227,13 @@ mod tests {
         for text in [json, csv] {
             assert_eq!(parse(text.as_bytes()).unwrap(), expected);
         }
+        let json = r#"[{"seed": 3, "matches": 8, "skip": 5, "strategy": 4, "skips": [5, 6],
+            "reverse": {"matches": 7, "skip": 9, "strategy": 1, "skips": [9]}}]"#;
+        let csv = "seed,matches,skip,reverse_matches,reverse_skip,strategy,skips,reverse_strategy,\
+            reverse_skips\n3,8,5,7,9,4,5 6,1,9\n";
+        for text in [json, csv] {
+            assert_eq!(parse(text.as_bytes()).unwrap(), [survivor(3, 8, 4, Some((7, 1)))]);
+        }
         assert_eq!(parse(&b"[]"[..]).unwrap(), []);
         assert_eq!(parse(&b"seed,matches,skip\n"[..]).unwrap(), []);
     }
@@ -237,7 +254,7 @@ mod tests {
             ("seed,matches,skip\n1,2,x", "line 2: 'x'"),
             ("seed,matches,skip\n1,2", "line 2: ''"),
             ("seed,matches,skip\n1,2,3\n1,2,3\n", "1 is listed twice"),
-            (&"s".repeat(5000), "longer than"),
+            (&"s".repeat(20_000), "longer than"),
         ] {
             let message = parse(text.as_bytes()).unwrap_err();
             assert!(message.contains(part) && !message.contains('\n'), "{text:?}: {message}");

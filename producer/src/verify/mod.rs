@@ -17,6 +17,7 @@ pub use claims::{Claims, LedgerClaims, ListedClaims};
 pub use findings::{Disagreement, Findings, Kind, Said, Verification, Who};
 pub use fleet::{FleetPlan, KIND as KIND_OF_RUN};
 pub use listed::{ListedError, parse as parse_survivors, read as read_survivors};
+pub(crate) use retest::job;
 pub use retest::{RetestError, Runners};
 pub use run::{Retested, RunCheck, operations_per_second};
 pub use sample::{Random, Share, blocks, outcomes};

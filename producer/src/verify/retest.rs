@@ -87,7 +87,7 @@ pub struct Runners {
 
 /// A job that puts a question to seeds once more.
 #[must_use]
-pub(super) fn job(sieve: &Sieve, engine: Engine, witness: Witness, seeds: Seeds) -> Job {
+pub(crate) fn job(sieve: &Sieve, engine: Engine, witness: Witness, seeds: Seeds) -> Job {
     Job {
         run: "verify".to_owned(),
         epoch: 1,

@@ -178,7 +178,8 @@ impl<C: Claims> Verifier<'_, C> {
             count += batch.len() as u64;
             for claim in batch.iter().filter(|claim| !tested.holds(claim.survivor.seed)) {
                 let who = claims.who(claim.outcome)?;
-                let (seed, claimed) = (claim.survivor.seed, Some(claim.survivor));
+                let seed = (claim.survivor.seed, sieve.mode);
+                let claimed = Some(claim.survivor);
                 findings.add(findings::about_seed(Kind::Outside, seed, claimed, None, who));
             }
             self.compare(&batch, &result, None, findings)
@@ -208,6 +209,7 @@ impl<C: Claims> Verifier<'_, C> {
                 None => silent.cloned(),
             };
             let claimed = claim.map(|claim| claim.survivor);
+            let seed = (seed, self.sieve.mode);
             findings.add(findings::about_seed(kind, seed, claimed, found, who));
         }
         Ok(())

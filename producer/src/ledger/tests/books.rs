@@ -43,6 +43,7 @@ pub(super) fn opened(requested: Span, jobs: u64) -> RunOpened {
         parts: 0,
         jobs,
         expected_by_chance: 0.0,
+        expected_error: None,
         expected_method: "binomial".to_owned(),
         arch: None,
         chunk: None,
@@ -98,6 +99,13 @@ pub(super) fn outcome(job: &Job, verdict: Verdict) -> Record {
         taken_at: 0.0,
         seconds: 1.0,
     }))
+}
+
+impl Books {
+    pub(super) fn survivors(&self, run: &RunRow) -> Vec<Survivor> {
+        let kept = self.ledger.survivors(run, 10_000).unwrap();
+        kept.into_iter().map(|kept| kept.survivor).collect()
+    }
 }
 
 pub(super) fn survivor(seed: u64, matches: u32) -> Survivor {
