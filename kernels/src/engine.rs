@@ -11,7 +11,12 @@ use shared::{
 };
 
 pub use crate::scan::Instructions;
-use crate::{reference, scan::Scan, sequence::Sequence, structure::Structure};
+use crate::{
+    reference,
+    scan::{Scan, first_stage, work},
+    sequence::Sequence,
+    structure::Structure,
+};
 
 /// Seconds of an operation of the scan, by its rough count: SIEVES.md section 3.2.
 const OPERATION: f64 = 5e-11;
@@ -78,18 +83,18 @@ impl Prepared {
     /// Where the structural engine has no way to it the scan takes its place.
     #[must_use]
     pub fn for_seeds(engine: Engine, sieve: &Sieve, witness: Witness, seeds: &Seeds) -> Self {
-        let asked = Self::new(engine, sieve, witness);
-        let Seeds::Range(span) = seeds else { return asked };
+        let Seeds::Range(span) = seeds else { return Self::new(engine, sieve, witness) };
         let wanted = match engine {
             Engine::Structural => true,
             Engine::Auto => Price::of(sieve).is_some_and(|price| {
                 let count = span.len() as f64;
-                CLEARLY * price.seconds(count) < asked.work() * count * OPERATION
+                let operations = work(sieve, first_stage(sieve, witness).first);
+                CLEARLY * price.seconds(count) < operations * count * OPERATION
             }),
             _ => false,
         };
         let structural = wanted.then(|| Self::structural(sieve, Instructions::widest()));
-        structural.and_then(Result::ok).unwrap_or(asked)
+        structural.and_then(Result::ok).unwrap_or_else(|| Self::new(engine, sieve, witness))
     }
 
     /// Prepares a validated sieve for the scan on certain instructions. Where this processor
@@ -182,7 +187,7 @@ impl Prepared {
 }
 
 /// A number that nobody can foresee: the standard library's keys for hash tables.
-fn entropy() -> u64 {
+pub(crate) fn entropy() -> u64 {
     use std::hash::{BuildHasher, Hasher, RandomState};
     RandomState::new().build_hasher().finish()
 }

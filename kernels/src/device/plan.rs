@@ -6,7 +6,7 @@ use shared::{
 };
 
 use super::{
-    affine::Affine,
+    leap::Leaper,
     source::{self, Language, Shape, Stage},
     straight,
     table::Rows,
@@ -72,7 +72,7 @@ impl Plan {
         if pairs > MAX_PAIRS {
             return Err(Unsupported::Pairs(pairs));
         }
-        let affine = Affine::of(sieve.family);
+        let leaper = Leaper::of(sieve.family);
         let reversed = sieve.reversed_draws();
         let leading = if sieve.direction == Direction::Reverse { &reversed } else { &sieve.draws };
         let first = first_stage(sieve, witness);
@@ -82,11 +82,11 @@ impl Plan {
         let written = form == Form::Shortest
             && first.first <= straight::MAX_DRAWS
             && length <= straight::MAX_LENGTH;
-        let straight = written.then(|| straight::function(&first_rows, skips, first.least, affine));
+        let straight = written.then(|| straight::function(&first_rows, skips, first.least, leaper));
 
         let mut tables = Vec::new();
         let mut stage = |draws: &[u32], least| Stage {
-            at: Rows::new(sieve, draws).lay_out(affine, &mut tables),
+            at: Rows::new(sieve, draws).lay_out(leaper, &mut tables),
             least,
         };
         let first_table =
@@ -105,7 +105,7 @@ impl Plan {
                 family: sieve.family,
                 modulus: sieve.modulus,
                 skips,
-                affine: affine.is_some(),
+                affine: leaper.is_some(),
                 listed,
                 last_position,
                 first: first_table,

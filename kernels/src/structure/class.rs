@@ -2,8 +2,8 @@
 #![expect(clippy::needless_range_loop, reason = "as in `reduce`: loops that are inlined")]
 
 use super::{
-    affine::inverse,
     cache::{Cache, Frame},
+    inverse::inverse,
     lattice::Boxes,
     question::{Draws, Question, Skip},
     reduce::MAX,

@@ -11,7 +11,8 @@ use shared::{
     structure::PowerLcg,
 };
 
-use super::affine::{Affine, inverse};
+use super::inverse::inverse;
+use crate::affine::Affine;
 
 /// What all skips share.
 #[derive(Debug, Clone)]
@@ -115,7 +116,7 @@ impl Question {
 
     /// Whether a seed's stream rejects none of the outputs up to number `last`.
     pub(super) fn steady(&self, seed: u64, bound: u32, last: u64) -> bool {
-        let step = Affine::steps(&self.lcg, 1);
+        let step = steps(&self.lcg, 1);
         let outputs = 1_u64 << self.lcg.output_bits();
         let fair = outputs - outputs % u64::from(bound);
         let mut state = Affine { a: 0, c: seed ^ self.lcg.scramble };
@@ -128,8 +129,8 @@ impl Question {
     /// The tables of a skip.
     pub(super) fn skip(&self, skip: u32) -> Skip {
         let stride = u64::from(skip) + 1;
-        let step = Affine::steps(&self.lcg, stride);
-        let mut map = Affine::steps(&self.lcg, self.advance);
+        let step = steps(&self.lcg, stride);
+        let mut map = steps(&self.lcg, self.advance);
         let top = 64 - self.lcg.state_bits;
         let window = self.window();
         let mut tables = Skip {
@@ -158,6 +159,11 @@ impl Question {
         }
         tables
     }
+}
+
+/// The map that `count` steps of a generator are.
+pub(super) fn steps(lcg: &PowerLcg, count: u64) -> Affine {
+    Affine { a: lcg.multiplier, c: lcg.increment }.times(count, Affine::then)
 }
 
 /// What depends on the skip.

@@ -31,8 +31,7 @@ type SearchBox = unsafe fn(&Lattice, &[Vector], &Translate, &[Further], &mut Vec
 impl Loops {
     /// The loops for instructions, or for the widest that this processor has where it lacks them.
     pub(super) fn new(instructions: Instructions) -> Self {
-        let supported = Instructions::supported().contains(&instructions);
-        Self(match if supported { instructions } else { Instructions::widest() } {
+        Self(match instructions.or_widest() {
             Instructions::Baseline => baseline::LOOPS,
             #[cfg(target_arch = "x86_64")]
             Instructions::Avx2 => avx2::LOOPS,
