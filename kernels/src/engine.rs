@@ -6,7 +6,7 @@ use shared::{
     job::Engine,
     outcome::Survivor,
     sieve::{Seeds, Sieve},
-    structure::{Price, Unsuited},
+    structure::{BLOCK_SURVIVORS, Price, Unsuited},
     witness::{NearMisses, Witness},
 };
 
@@ -24,8 +24,6 @@ const OPERATION: f64 = 5e-11;
 const CLEARLY: f64 = 2.0;
 /// The most seconds that a block of the structural engine is predicted to take.
 const BLOCK: f64 = 10.0;
-/// The most survivors, by chance, and the most seeds to look at for them, in such a block.
-const BLOCK_SURVIVORS: f64 = 10_000.0;
 
 /// A survivor with its place in the sequence that was tested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

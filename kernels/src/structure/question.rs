@@ -49,27 +49,18 @@ pub(super) struct Draws {
 impl Question {
     /// The question that a sieve puts in the order that leaves fewer seeds.
     pub(super) fn new(sieve: &Sieve, lcg: PowerLcg) -> Self {
-        let reverse = match sieve.direction {
-            Direction::Forward => false,
-            Direction::Reverse => true,
-            Direction::Both => sieve.reverse_need > sieve.need,
-        };
+        let (leading, need) = leading(sieve);
         let twos = sieve.modulus.trailing_zeros();
         let odd = sieve.modulus >> twos;
-        let need = if reverse && sieve.direction == Direction::Both {
-            sieve.reverse_need
-        } else {
-            sieve.need
-        };
         let mut question = Self {
             lcg,
             twos,
             odd,
             odd_inverse: inverse(odd),
             advance: u64::from(sieve.advance),
-            need: need as usize,
+            need,
             draws: Draws { tops: Vec::new(), lows: Vec::new(), most: Vec::new() },
-            leading: if reverse { sieve.reversed_draws() } else { sieve.draws.clone() },
+            leading,
         };
         question.draws = question.compared(&question.leading);
         question
@@ -172,6 +163,18 @@ impl Question {
         }
         tables
     }
+}
+
+/// The draws in the order that leaves fewer seeds, and how many of them must match.
+pub(super) fn leading(sieve: &Sieve) -> (Vec<u32>, usize) {
+    let reverse = match sieve.direction {
+        Direction::Forward => false,
+        Direction::Reverse => true,
+        Direction::Both => sieve.reverse_need > sieve.need,
+    };
+    let strict = reverse && sieve.direction == Direction::Both;
+    let need = if strict { sieve.reverse_need } else { sieve.need };
+    (if reverse { sieve.reversed_draws() } else { sieve.draws.clone() }, need as usize)
 }
 
 /// The map that `count` steps of a generator are.

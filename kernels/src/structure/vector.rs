@@ -7,11 +7,12 @@ use super::{
     classes::Cycle,
     compare,
     lattice::{Lattice, Vector},
+    progressions::{self, Progression},
     question::{Draws, Skip},
     search::Search,
     sweep::{Further, Translate, search_box, search_line},
 };
-use crate::scan::Instructions;
+use crate::{residue::Modulus, scan::Instructions};
 
 /// The inner loops for one instruction set.
 #[derive(Debug, Clone, Copy)]
@@ -26,6 +27,7 @@ struct Built {
     add: unsafe fn(&mut Cache, &Frame, Key) -> usize,
     boxes: [SearchBox; 3],
     line: unsafe fn(u32, &Translate, &[Further], &mut Vec<u32>),
+    progress: unsafe fn(&Modulus, &mut [Progression], u32, u32, &mut Vec<u32>),
 }
 
 type SearchBox = unsafe fn(&Lattice, &[Vector], &Translate, &[Further], &mut Vec<u32>);
@@ -89,6 +91,19 @@ impl Loops {
         unsafe { (self.0.boxes[n - 2])(lattice, list, translate, further, found) }
     }
 
+    /// See [`progress`].
+    pub(super) fn progress(
+        &self,
+        modulus: &Modulus,
+        progressions: &mut [Progression],
+        blocks: u32,
+        least: u32,
+        found: &mut Vec<u32>,
+    ) {
+        // SAFETY: the processor has the instructions.
+        unsafe { (self.0.progress)(modulus, progressions, blocks, least, found) }
+    }
+
     /// See [`search_line`].
     pub(super) fn search_line(
         &self,
@@ -114,6 +129,7 @@ macro_rules! built_for {
                 add,
                 boxes: [in_box::<2>, in_box::<3>, in_box::<4>],
                 line,
+                progress,
             };
 
             $(#[$attribute])*
@@ -153,6 +169,21 @@ macro_rules! built_for {
             ) {
                 // SAFETY: these are the instructions.
                 unsafe { search_box::<$Compare, D>((lattice, list), translate, further, found) };
+            }
+
+            $(#[$attribute])*
+            #[expect(unsafe_code, reason = "code for an instruction set found at run time")]
+            fn progress(
+                modulus: &Modulus,
+                progressions: &mut [Progression],
+                blocks: u32,
+                least: u32,
+                found: &mut Vec<u32>,
+            ) {
+                // SAFETY: these are the instructions.
+                unsafe {
+                    progressions::progress::<$Compare>(modulus, progressions, blocks, least, found);
+                }
             }
 
             $(#[$attribute])*
