@@ -6,14 +6,14 @@ use shared::{
     job::Engine,
     outcome::Survivor,
     sieve::{Mode, Seeds, Sieve},
-    structure::{Price, Unsuited},
+    structure::{BLOCK_SURVIVORS, Price, Unsuited},
     witness::{NearMisses, Witness},
 };
 
 pub use crate::scan::Instructions;
 use crate::{
     reference,
-    scan::{Scan, Walks},
+    scan::{Scan, Walks, first_stage, work},
     sequence::Sequence,
     structure::Structure,
 };
@@ -27,8 +27,6 @@ const GAPS: f64 = 150.0;
 const CLEARLY: f64 = 2.0;
 /// The most seconds that a block of the structural engine is predicted to take.
 const BLOCK: f64 = 10.0;
-/// The most survivors, by chance, and the most seeds to look at for them, in such a block.
-const BLOCK_SURVIVORS: f64 = 10_000.0;
 
 /// A survivor with its place in the sequence that was tested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,18 +85,18 @@ impl Prepared {
     /// Where the structural engine has no way to it the scan takes its place.
     #[must_use]
     pub fn for_seeds(engine: Engine, sieve: &Sieve, witness: Witness, seeds: &Seeds) -> Self {
-        let asked = Self::new(engine, sieve, witness);
-        let Seeds::Range(span) = seeds else { return asked };
+        let Seeds::Range(span) = seeds else { return Self::new(engine, sieve, witness) };
         let wanted = match engine {
             Engine::Structural => true,
             Engine::Auto => Price::of(sieve).is_some_and(|price| {
                 let count = span.len() as f64;
-                CLEARLY * price.seconds(count) < asked.work() * count * OPERATION
+                let operations = work(sieve, first_stage(sieve, witness).first);
+                CLEARLY * price.seconds(count) < operations * count * OPERATION
             }),
             _ => false,
         };
         let structural = wanted.then(|| Self::structural(sieve, Instructions::widest()));
-        structural.and_then(Result::ok).unwrap_or(asked)
+        structural.and_then(Result::ok).unwrap_or_else(|| Self::new(engine, sieve, witness))
     }
 
     /// Prepares a validated sieve for the scan on certain instructions. Where this processor
@@ -200,7 +198,7 @@ impl Prepared {
 }
 
 /// A number that nobody can foresee: the standard library's keys for hash tables.
-fn entropy() -> u64 {
+pub(crate) fn entropy() -> u64 {
     use std::hash::{BuildHasher, Hasher, RandomState};
     RandomState::new().build_hasher().finish()
 }

@@ -1,6 +1,7 @@
 //! What runs inside RigQueue's isolated subprocesses: the generators, the sieves' engines, the
 //! device code, and what the runners share.
 
+mod affine;
 pub mod device;
 pub mod engine;
 pub mod generators;

@@ -2,9 +2,10 @@
 //! costs.
 //!
 //! In a linear congruential generator modulo a power of two the low bits of the state depend on
-//! the low bits of the seed alone, and all other bits on the rest of it linearly. The engine
-//! `structural` of the runners searches by that (docs/structural.md); its cost hardly depends on
-//! the number of seeds. It is stated here because the planner and the runners must agree on it.
+//! the low bits of the seed alone, and all other bits on the rest of it linearly. Modulo a prime
+//! there are no such bits, but few states match one draw. The engine `structural` of the runners
+//! searches by that (docs/structural.md); its cost hardly depends on the number of seeds. It is
+//! stated here because the planner and the runners must agree on it.
 
 use crate::{
     families::Family,
@@ -69,14 +70,50 @@ impl PowerLcg {
     }
 }
 
+/// A generator `s = multiplier s + increment` modulo the prime `2^31 - 1` whose output is its
+/// state. The first state is the seed modulo the prime; where nothing is added, 0 becomes 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PrimeLcg {
+    /// The multiplier, above 0.
+    pub multiplier: u32,
+    /// The increment.
+    pub increment: u32,
+}
+
+impl PrimeLcg {
+    /// The modulus: 2^31 - 1.
+    pub const PRIME: u32 = (1 << 31) - 1;
+
+    /// The generator of a family, if it is one of these.
+    #[must_use]
+    pub const fn of(family: Family) -> Option<Self> {
+        let (multiplier, increment) = match family {
+            Family::Lcg32 => (1_103_515_245, 12_345),
+            Family::Minstd => (48_271, 0),
+            Family::MinstdRand0 => (16_807, 0),
+            _ => return None,
+        };
+        Some(Self { multiplier, increment })
+    }
+}
+
+/// A generator with a structure to search by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lcg {
+    /// Modulo a power of two: by classes and lattices.
+    Power(PowerLcg),
+    /// Modulo a prime: from the states that match one draw.
+    Prime(PrimeLcg),
+}
+
 /// Why a sieve has no structural search.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Unsuited {
     /// Another kind of generator.
     #[error(
-        "the structural engine has no search for {0}: it knows java_lcg, java_random, ansi_c and \
-         msvc_rand; use --engine auto"
+        "the structural engine has no search for {0}: it knows java_lcg, java_random, ansi_c, \
+         msvc_rand, lcg32, minstd and minstd_rand0; use --engine auto"
     )]
     Family(Family),
     /// Too many draws.
@@ -108,27 +145,43 @@ pub enum Unsuited {
 ///
 /// # Errors
 /// [`Unsuited`] says why it can't, and what to do.
-pub fn suits(sieve: &Sieve) -> Result<PowerLcg, Unsuited> {
-    let lcg = PowerLcg::of(sieve.family).ok_or(Unsuited::Family(sieve.family))?;
+pub fn suits(sieve: &Sieve) -> Result<Lcg, Unsuited> {
+    let lcg = match (PowerLcg::of(sieve.family), PrimeLcg::of(sieve.family)) {
+        (Some(lcg), _) => Lcg::Power(lcg),
+        (None, Some(lcg)) => Lcg::Prime(lcg),
+        (None, None) => return Err(Unsuited::Family(sieve.family)),
+    };
     if sieve.mode == Mode::Variable {
         return Err(Unsuited::Variable);
     }
     if sieve.draws.len() > MAX_WINDOW {
         return Err(Unsuited::Window(sieve.draws.len()));
     }
-    let most = 1 << (lcg.output_bits() - SPARE_BITS);
-    let modulus = sieve.modulus;
-    if modulus.is_power_of_two() || modulus.trailing_zeros() > MAX_TWOS || modulus > most {
-        return Err(Unsuited::Modulus { modulus, most });
+    if let Lcg::Power(lcg) = lcg {
+        let most = 1 << (lcg.output_bits() - SPARE_BITS);
+        let modulus = sieve.modulus;
+        if modulus.is_power_of_two() || modulus.trailing_zeros() > MAX_TWOS || modulus > most {
+            return Err(Unsuited::Modulus { modulus, most });
+        }
     }
     Ok(lcg)
+}
+
+/// How many further draws a state that matches one must match at once to be looked at closely,
+/// where `need` are to match in all, and among how many behind draw `pivot` of `window`: a
+/// survivor that matches none before the pivot has them there.
+#[must_use]
+pub const fn followers(window: u32, need: u32, pivot: u32) -> (u32, u32) {
+    let least = if need > 2 { 2 } else { need - 1 };
+    (least, if least == 0 { 0 } else { window - need - pivot + least })
 }
 
 /// What a search costs, in seconds of one thread of the processor that SIEVES.md was measured on,
 /// and what it finds. Right within a small factor; decides nothing but engines and lengths.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Price {
-    /// For any range: the low sieve, and the sets of the classes that it keeps.
+    /// For any range: the low sieve, and the sets of the classes that it keeps; or the states
+    /// that match a draw.
     pub fixed_seconds: f64,
     /// For each seed of it: points to look at, survivors to count again, rejections to list.
     pub seconds_per_seed: f64,
@@ -145,6 +198,37 @@ impl Price {
             Direction::Both => sieve.need.max(sieve.reverse_need),
             Direction::Forward | Direction::Reverse => sieve.need,
         };
+        let matching = f64::from(sieve.modulus).recip();
+        let hit = (need..=sieve.window()).map(|n| binomial(sieve.window(), matching, n)).sum();
+        Some(match lcg {
+            Lcg::Power(lcg) => Self::of_power(sieve, need, hit, &lcg),
+            Lcg::Prime(_) => Self::of_prime(sieve, need, hit),
+        })
+    }
+
+    /// With `need` matches in the stricter direction, which a seed has with the probability `hit`
+    /// under one skip.
+    fn of_prime(sieve: &Sieve, need: u32, hit: f64) -> Self {
+        let (k, skips) = (sieve.window(), f64::from(sieve.skips.count()));
+        let matching = f64::from(sieve.modulus).recip();
+        let states = f64::from(PrimeLcg::PRIME) * matching + 1.0;
+        let each = |pivot: u32| {
+            let (least, among) = followers(k, need, pivot);
+            let passing: f64 = (0..least).map(|n| binomial(among, matching, n)).sum();
+            VALUE + f64::from(among) * TEST + (1.0 - passing).max(0.0) * f64::from(k) * RECOUNT
+        };
+        let fixed = skips * states * (0..=k - need).map(each).sum::<f64>();
+        let found = skips * hit;
+        Self {
+            fixed_seconds: SETUP + fixed,
+            // Ranges end where enough is found, and each of them costs the whole.
+            seconds_per_seed: (found * (fixed / BLOCK_SURVIVORS + counted(sieve)))
+                .max(f64::MIN_POSITIVE),
+            found_per_seed: found,
+        }
+    }
+
+    fn of_power(sieve: &Sieve, need: u32, hit: f64, lcg: &PowerLcg) -> Self {
         let (k, skips) = (sieve.window(), f64::from(sieve.skips.count()));
         let twos = sieve.modulus.trailing_zeros();
         let classes = f64::from(lcg.low_bit + twos).exp2();
@@ -163,21 +247,18 @@ impl Price {
         let sieved = classes * f64::from(k) * SIEVE;
         let searched = classes * (kept * CLASS + sets * SET);
         let walked = classes * sets * points * POINT / (classes * rests);
-        let hit: f64 = (need..=k).map(|n| binomial(k, f64::from(sieve.modulus).recip(), n)).sum();
-        #[expect(clippy::cast_precision_loss, reason = "a position is at most 2^24")]
-        let outputs = sieve.last_position() as f64 + 1.0;
-        let counted = (outputs + f64::from(k) * skips) * COUNT;
+        let counted = counted(sieve);
         let rejected = if lcg.rejects {
             let all = f64::from(lcg.output_bits()).exp2();
-            outputs * (all % f64::from(sieve.modulus)) / all
+            outputs(sieve) * (all % f64::from(sieve.modulus)) / all
         } else {
             0.0
         };
-        Some(Self {
+        Self {
             fixed_seconds: SETUP + skips * (sieved + searched),
             seconds_per_seed: skips * (walked + hit * counted) + rejected * counted / 16.0,
             found_per_seed: skips * hit,
-        })
+        }
     }
 
     /// What a range of so many seeds costs.
@@ -186,6 +267,28 @@ impl Price {
         self.fixed_seconds + seeds * self.seconds_per_seed
     }
 }
+
+/// The most survivors, by chance, and the most seeds to look at for them, in a range that is
+/// searched at once.
+pub const BLOCK_SURVIVORS: f64 = 10_000.0;
+
+/// How many outputs of a seed are looked at or passed over.
+fn outputs(sieve: &Sieve) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "a position is at most 2^24")]
+    let last = sieve.last_position() as f64;
+    last + 1.0
+}
+
+/// Seconds to count a seed's matches again by the definition.
+fn counted(sieve: &Sieve) -> f64 {
+    (outputs(sieve) + f64::from(sieve.window()) * f64::from(sieve.skips.count())) * COUNT
+}
+
+/// Seconds modulo a prime: for a state that matches a draw, for another draw that it is tested
+/// against, and for a draw of one that is looked at closely.
+const VALUE: f64 = 1e-9;
+const TEST: f64 = 1.6e-10;
+const RECOUNT: f64 = 5e-9;
 
 /// Seconds, from the engine's profile at threshold .25 and at k = 8: to lay out the classes'
 /// cycle, for one draw of one class in the low sieve, for a class that is kept, for a set with its
@@ -254,6 +357,16 @@ mod tests {
         }
     }
 
+    /// docs/structural.md, over all 2^32 seeds.
+    #[test]
+    fn prices_modulo_a_prime_are_within_a_factor_of_four_of_the_table() {
+        for (k, need, hi, measured) in [(30, 8, 20, 2.0), (30, 15, 20, 1.0), (8, 4, 16, 0.2)] {
+            let price = Price::of(&sieve(Family::Lcg32, k, need, hi)).unwrap();
+            let ratio = price.seconds(32_f64.exp2()) / measured;
+            assert!((0.25..4.0).contains(&ratio), "k {k}, need {need}: {ratio}");
+        }
+    }
+
     #[test]
     fn what_has_no_structure_has_no_price() {
         let mut odd = sieve(Family::JavaLcg, 30, 8, 20);
@@ -263,6 +376,7 @@ mod tests {
             assert!(why.to_string().contains(&modulus.to_string()), "{why}");
             assert_eq!(Price::of(&odd), None);
         }
+        assert!(suits(&sieve(Family::Lcg32, 30, 8, 20)).is_ok());
         let other = suits(&sieve(Family::Mt19937, 30, 8, 20)).unwrap_err();
         assert!(other.to_string().contains("mt19937"));
         assert_eq!(suits(&sieve(Family::JavaLcg, 256, 8, 0)), Err(Unsuited::Window(256)));

@@ -1,9 +1,9 @@
 //! Sieves on GPUs: one C source for CUDA and OpenCL, specialised for each sieve and compiled when
 //! a job starts. The drivers themselves live in the runners, which alone load a GPU library.
 
-mod affine;
 mod cache;
 mod driver;
+mod leap;
 mod plan;
 mod source;
 mod straight;

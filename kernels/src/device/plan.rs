@@ -8,7 +8,7 @@ use shared::{
 };
 
 use super::{
-    affine::Affine,
+    leap::Leaper,
     source::{self, Language, Shape, Stage, Walks},
     straight,
     table::Rows,
@@ -81,7 +81,7 @@ impl Plan {
         if pairs > MAX_PAIRS {
             return Err(Unsupported::Pairs(pairs));
         }
-        let affine = Affine::of(sieve.family);
+        let leaper = Leaper::of(sieve.family);
         let reversed = sieve.reversed_draws();
         let leading = if sieve.direction == Direction::Reverse { &reversed } else { &sieve.draws };
         let first = first_stage(sieve, witness);
@@ -91,11 +91,11 @@ impl Plan {
         let written = form == Form::Shortest
             && first.first <= straight::MAX_DRAWS
             && length <= straight::MAX_LENGTH;
-        let straight = written.then(|| straight::function(&first_rows, skips, first.least, affine));
+        let straight = written.then(|| straight::function(&first_rows, skips, first.least, leaper));
 
         let mut tables = Vec::new();
         let mut stage = |draws: &[u32], least| Stage {
-            at: Rows::new(sieve, draws).lay_out(affine, &mut tables),
+            at: Rows::new(sieve, draws).lay_out(leaper, &mut tables),
             least,
         };
         let first_table =
@@ -114,7 +114,7 @@ impl Plan {
                 family: sieve.family,
                 modulus: sieve.modulus,
                 skips,
-                affine: affine.is_some(),
+                affine: leaper.is_some(),
                 listed,
                 last_position,
                 first: first_table,
@@ -134,7 +134,7 @@ impl Plan {
 
     /// A plan for variable skips: the draws lie in memory, each seed's walks are an item's work.
     fn variable(sieve: &Sieve, witness: Witness, listed: bool) -> Self {
-        let affine = Affine::of(sieve.family);
+        let leaper = Leaper::of(sieve.family);
         let reversed = sieve.reversed_draws();
         let leading = if sieve.direction == Direction::Reverse { &reversed } else { &sieve.draws };
         let window = sieve.window();
@@ -152,7 +152,7 @@ impl Plan {
                 family: sieve.family,
                 modulus: sieve.modulus,
                 skips: 1,
-                affine: affine.is_some(),
+                affine: leaper.is_some(),
                 listed,
                 last_position: sieve.last_position(),
                 first: stage(0, witness.least),
@@ -162,8 +162,8 @@ impl Plan {
                 variable: Some(Walks {
                     window,
                     advance: sieve.advance,
-                    leaps: affine.map(|affine| {
-                        (affine.leap(None, advance), affine.leap(Some(advance), advance + 1))
+                    leaps: leaper.map(|leaper| {
+                        (leaper.leap(None, advance), leaper.leap(Some(advance), advance + 1))
                     }),
                 }),
             },

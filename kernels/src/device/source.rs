@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use shared::families::Family;
 
-use super::affine::Leap;
+use crate::affine::Affine;
 
 /// Items of one group (a block of threads in CUDA's words).
 pub const GROUP: usize = 128;
@@ -60,7 +60,7 @@ pub(super) struct Walks {
     /// Outputs that are passed over first.
     pub(super) advance: u32,
     /// For families that leap: to the first output after those, and from one to the next.
-    pub(super) leaps: Option<(Leap, Leap)>,
+    pub(super) leaps: Option<(Affine, Affine)>,
 }
 
 impl Shape {
@@ -127,8 +127,8 @@ fn defines(shape: &Shape, straight: bool) -> String {
         define("WINDOW", &format_args!("{window}u"));
         define("ADVANCE", &format_args!("{advance}u"));
         for (name, leap) in leaps.into_iter().flat_map(|(a, b)| [("START", a), ("STEP", b)]) {
-            define(&format!("{name}_A"), &format_args!("{}ul", leap.multiplier));
-            define(&format!("{name}_C"), &format_args!("{}ul", leap.increment));
+            define(&format!("{name}_A"), &format_args!("{}ul", leap.a));
+            define(&format!("{name}_C"), &format_args!("{}ul", leap.c));
         }
     }
     for (name, set) in [("AFFINE", shape.affine), ("LISTED", shape.listed), ("STRAIGHT", straight)]

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use super::{affine::Affine, table::Rows};
+use super::{leap::Leaper, table::Rows};
 
 /// Counts are bytes, and the test for `least` needs their highest bit.
 pub(super) const MAX_DRAWS: u32 = 127;
@@ -14,27 +14,24 @@ pub(super) const MAX_LENGTH: u64 = 4096;
 const WRITTEN_PASSES: u64 = 32;
 
 /// The C function `passes` for a necessary condition: some skip has `least` of the rows' draws.
-pub(super) fn function(rows: &Rows, skips: u32, least: u32, affine: Option<Affine>) -> String {
+pub(super) fn function(rows: &Rows, skips: u32, least: u32, leaper: Option<Leaper>) -> String {
     let words = skips.div_ceil(4);
     let mut text = String::from("FUNCTION int passes(u64 seed, TABLE tables) {\n");
     let mut line = |arguments: std::fmt::Arguments<'_>| {
         // Writing to a string can't fail.
         writeln!(text, "{arguments}").ok();
     };
-    line(format_args!("    {} g;", if affine.is_some() { "Rng" } else { "Quick" }));
+    line(format_args!("    {} g;", if leaper.is_some() { "Rng" } else { "Quick" }));
     for word in 0..words {
         line(format_args!("    u32 c{word} = 0;"));
     }
     line(format_args!("    u32 r;"));
-    line(format_args!("    {}_seed(&g, seed);", if affine.is_some() { "rng" } else { "quick" }));
+    line(format_args!("    {}_seed(&g, seed);", if leaper.is_some() { "rng" } else { "quick" }));
     let mut before = None;
     for (&position, pairs) in &rows.0 {
-        if let Some(affine) = affine {
-            let leap = affine.leap(before, position);
-            line(format_args!(
-                "    rng_leap(&g, (State){}ul, (State){}ul);",
-                leap.multiplier, leap.increment
-            ));
+        if let Some(leaper) = leaper {
+            let leap = leaper.leap(before, position);
+            line(format_args!("    rng_leap(&g, (State){}ul, (State){}ul);", leap.a, leap.c));
             line(format_args!("    r = RESIDUE(rng_output(&g));"));
         } else {
             match position - before.map_or(0, |before: u64| before + 1) {

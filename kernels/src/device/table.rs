@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use shared::sieve::Sieve;
 
-use super::affine::Affine;
+use super::leap::Leaper;
 
 /// A draw that is compared with an output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,15 +34,15 @@ impl Rows {
 
     /// Appends them to the device's tables in the form that `reaches` of sieve.c reads, and returns
     /// where they begin.
-    pub(super) fn lay_out(&self, affine: Option<Affine>, tables: &mut Vec<u32>) -> usize {
+    pub(super) fn lay_out(&self, leaper: Option<Leaper>, tables: &mut Vec<u32>) -> usize {
         let begin = tables.len();
         tables.push(self.0.len() as u32);
         let mut before = None;
         for (&position, pairs) in &self.0 {
-            match affine {
-                Some(affine) => {
-                    let leap = affine.leap(before, position);
-                    for word in [leap.multiplier, leap.increment] {
+            match leaper {
+                Some(leaper) => {
+                    let leap = leaper.leap(before, position);
+                    for word in [leap.a, leap.c] {
                         tables.extend([word as u32, (word >> 32) as u32]);
                     }
                 }

@@ -1,14 +1,11 @@
 //! A device as a tester: blocks become launches, what it lists is counted again exactly.
 
-use std::{
-    env,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::env;
 
 use shared::{
     job::Engine,
     sieve::Sieve,
-    witness::{NearMisses, Witness, splitmix64},
+    witness::{NearMisses, Witness},
 };
 
 use super::{
@@ -18,7 +15,7 @@ use super::{
     witness::Opinion,
 };
 use crate::{
-    engine::{Found, Tally},
+    engine::{Found, Tally, entropy},
     reference,
     runner::Tester,
     sequence::Sequence,
@@ -58,13 +55,11 @@ impl Device {
         if env::var(ENV_FAULT).is_ok_and(|fault| fault == "tables") {
             loaded.overwrite_tables(&wrong_tables(plan, sieve, witness))?;
         }
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let random = splitmix64(now.as_nanos() as u64 ^ u64::from(std::process::id()));
         let most = QUEUE_LENGTH as f64 / 2.0 / plan.passing().max(1e-9);
         Ok(Self {
             name: driver.describe(),
             loaded,
-            opinion: Opinion::new(sieve, witness, plan.near(), random),
+            opinion: Opinion::new(sieve, witness, plan.near(), entropy()),
             sieve: sieve.clone(),
             witness,
             first_block: (SMALL / plan.work()).clamp(1024.0, 1_048_576.0) as u64,

@@ -40,7 +40,6 @@ impl Scan {
     /// Prepares a validated sieve. Instructions that this processor lacks are replaced by the
     /// widest that it has.
     pub(crate) fn new(sieve: &Sieve, witness: Witness, instructions: Instructions) -> Self {
-        let supported = Instructions::supported().contains(&instructions);
         let modulus = Modulus::new(sieve.modulus);
         let reversed = sieve.reversed_draws();
         let leading = if sieve.direction == Direction::Reverse { &reversed } else { &sieve.draws };
@@ -56,7 +55,7 @@ impl Scan {
             reverse: (sieve.direction == Direction::Both)
                 .then(|| window(&reversed, sieve.reverse_need)),
             modulus,
-            instructions: if supported { instructions } else { Instructions::widest() },
+            instructions: instructions.or_widest(),
             sieve: sieve.clone(),
         }
     }

@@ -89,6 +89,11 @@ impl Instructions {
         Self::supported().last().copied().unwrap_or(Self::Baseline)
     }
 
+    /// These, or where this processor lacks them the widest that it has.
+    pub(crate) fn or_widest(self) -> Self {
+        if Self::supported().contains(&self) { self } else { Self::widest() }
+    }
+
     /// A group built for these instructions, which this processor must have.
     pub(super) fn group(self, family: Family, modulus: Modulus) -> Box<dyn Lanes> {
         match self {

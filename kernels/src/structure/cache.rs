@@ -5,20 +5,38 @@ use super::{
     reduce::{MAX, Matrix, reduce},
 };
 
-/// Vectors of lists, 64 bytes each, past which all is forgotten: between two skips, which have
-/// little in common, so that the next one's stay in the processor's cache; and in any case.
-pub(super) const BETWEEN_SKIPS: usize = 1 << 13;
-pub(super) const EVER: usize = 1 << 19;
+/// Vectors of lists, 64 bytes each, past which all is forgotten.
+const MOST_VECTORS: usize = 1 << 19;
 
-/// What tells lattices apart: a number for the kind of the first coordinate, then what the
-/// multiplier of each further one depends on.
-pub(super) type Key = [u32; MAX];
+/// What tells the lattices of one skip apart: how many coordinates, what kind the first is, and a
+/// byte for each further one. Never 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Key(u32);
+
+impl Key {
+    /// The key of a first coordinate: the rest of the seed, or a draw.
+    #[inline(always)]
+    pub(super) const fn new(seeds: bool) -> Self {
+        Self(1 + ((seeds as u32) << 3))
+    }
+
+    /// The key with a coordinate more: its draw, counted from the first coordinate's where that
+    /// is a draw.
+    #[inline(always)]
+    pub(super) const fn with(self, draw: usize) -> Self {
+        let n = self.0 & 7;
+        Self((self.0 | (draw as u32) << (8 * n)) + 1)
+    }
+
+    /// The key of the first `n` coordinates.
+    const fn first(self, n: usize) -> Self {
+        Self((self.0 & (u32::MAX >> (32 - 8 * n)) & !7) | n as u32)
+    }
+}
 
 /// A set of coordinates.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Frame {
-    /// What tells it apart from others with as many coordinates.
-    pub(super) key: Key,
     /// By how much each coordinate grows when the first, whose multiplier is 1, grows by 1.
     pub(super) multipliers: [u32; MAX],
     /// The boxes.
@@ -52,31 +70,40 @@ impl Cache {
         }
     }
 
-    /// Forgets everything if there are more vectors than that.
-    pub(super) fn tidy(&mut self, most: usize) {
-        if self.lists.len() > most {
-            self.of_lattices.clear();
-            self.of_bases.clear();
-            self.lattices.clear();
-            self.bases.clear();
-            self.lists.clear();
+    /// Forgets everything.
+    pub(super) fn forget(&mut self) {
+        self.of_lattices.clear();
+        self.of_bases.clear();
+        self.lattices.clear();
+        self.bases.clear();
+        self.lists.clear();
+    }
+
+    /// Forgets everything if it has become much.
+    #[inline(always)]
+    pub(super) fn tidy(&mut self) {
+        if self.lists.len() > MOST_VECTORS {
+            self.forget();
         }
     }
 
+    /// The place of a lattice that was added.
+    #[inline(always)]
+    pub(super) fn find(&self, key: Key) -> Option<usize> {
+        self.of_lattices.get(key).map(|at| at as usize)
+    }
+
     /// A lattice with its list; `None` where doubles can't be trusted with it.
-    pub(super) fn get(&mut self, frame: &Frame) -> Option<(&Lattice, &[Vector])> {
-        let key = numbered(&frame.key, frame.boxes.n);
-        let at = match self.of_lattices.get(&key) {
-            Some(at) => at as usize,
-            None => self.add(frame, &key),
-        };
+    #[inline(always)]
+    pub(super) fn get(&self, at: usize) -> Option<(&Lattice, &[Vector])> {
         let lattice = self.lattices[at].as_ref()?;
         Some((lattice, &self.lists[lattice.list.clone()]))
     }
 
-    #[cold]
-    fn add(&mut self, frame: &Frame, key: &Key) -> usize {
-        let mut basis = self.basis(frame, frame.boxes.n);
+    /// Adds a lattice and returns its place.
+    #[inline(always)]
+    pub(super) fn add(&mut self, frame: &Frame, key: Key) -> usize {
+        let mut basis = self.basis(frame, key);
         let scale = f64::from(1_u32 << self.granule);
         for row in &mut basis {
             for x in row {
@@ -90,18 +117,19 @@ impl Cache {
         at
     }
 
-    /// The reduced basis of the first `n` coordinates, in granules: that of one coordinate less,
-    /// lifted by one and reduced again.
-    fn basis(&mut self, frame: &Frame, n: usize) -> Matrix {
+    /// The reduced basis, in granules: that of one coordinate less, lifted by one and reduced
+    /// again.
+    #[inline(always)]
+    fn basis(&mut self, frame: &Frame, key: Key) -> Matrix {
         let mut basis = [[0.0; MAX]; MAX];
         basis[0][0] = 1.0;
         let mut weights = [0.0; MAX];
         for (weight, width) in weights.iter_mut().zip(frame.boxes.widths) {
             *weight = (width + 1.0).recip();
         }
-        for n in 2..=n {
-            let key = numbered(&frame.key, n);
-            if let Some(at) = self.of_bases.get(&key) {
+        for n in 2..=frame.boxes.n {
+            let key = key.first(n);
+            if let Some(at) = self.of_bases.get(key) {
                 basis = self.bases[at as usize];
                 continue;
             }
@@ -115,7 +143,7 @@ impl Cache {
             basis[last][last] = 2_f64.powi(32 - self.granule.cast_signed());
             reduce(&mut basis, n, &weights);
             if n < MAX {
-                self.of_bases.insert(&key, self.bases.len() as u32);
+                self.of_bases.insert(key, self.bases.len() as u32);
                 self.bases.push(basis);
             }
         }
@@ -123,67 +151,59 @@ impl Cache {
     }
 }
 
-/// The key of the first `n` coordinates.
-#[inline(always)]
-fn numbered(key: &Key, n: usize) -> Key {
-    let mut first = [0; MAX];
-    first[..n].copy_from_slice(&key[..n]);
-    first[0] ^= (n as u32) << 8;
-    first
-}
-
 /// Numbers by key: a table with open addressing, at most half full. Nobody chooses keys so that
 /// they collide, and a lookup is on the way to every box.
 #[derive(Debug, Default)]
 struct Table {
-    /// Keys with their number; a power of two of them, or none.
-    slots: Vec<Option<(Key, u32)>>,
+    /// Keys, or 0, with their number; a power of two of them, or none.
+    slots: Vec<(u32, u32)>,
     used: usize,
 }
 
 impl Table {
     fn clear(&mut self) {
-        self.slots.fill(None);
+        self.slots.fill((0, 0));
         self.used = 0;
     }
 
-    fn get(&self, key: &Key) -> Option<u32> {
+    #[inline(always)]
+    fn get(&self, key: Key) -> Option<u32> {
         let mut at = self.start(key)?;
         loop {
-            let (known, number) = self.slots[at]?;
-            if known == *key {
+            let (known, number) = self.slots[at];
+            if known == key.0 {
                 return Some(number);
+            }
+            if known == 0 {
+                return None;
             }
             at = (at + 1) & (self.slots.len() - 1);
         }
     }
 
     /// Adds a key that is not there yet.
-    fn insert(&mut self, key: &Key, number: u32) {
+    fn insert(&mut self, key: Key, number: u32) {
         if 2 * self.used >= self.slots.len() {
-            let doubled = vec![None; (2 * self.slots.len()).max(1024)];
+            let doubled = vec![(0, 0); (2 * self.slots.len()).max(1024)];
             let before = std::mem::replace(&mut self.slots, doubled);
             self.used = 0;
-            for (key, number) in before.into_iter().flatten() {
-                self.insert(&key, number);
+            for (key, number) in before.into_iter().filter(|slot| slot.0 != 0) {
+                self.insert(Key(key), number);
             }
         }
         let Some(mut at) = self.start(key) else { return };
-        while self.slots[at].is_some() {
+        while self.slots[at].0 != 0 {
             at = (at + 1) & (self.slots.len() - 1);
         }
-        self.slots[at] = Some((*key, number));
+        self.slots[at] = (key.0, number);
         self.used += 1;
     }
 
     /// Where a key's search begins; `None` in an empty table.
-    fn start(&self, key: &Key) -> Option<usize> {
+    #[inline(always)]
+    fn start(&self, key: Key) -> Option<usize> {
         let mask = self.slots.len().checked_sub(1)?;
-        // Odd constants with bits in disorder: the golden ratio's and those of splitmix64.
-        let low = u64::from(key[0]) << 32 | u64::from(key[1]);
-        let high = u64::from(key[2]) << 32 | u64::from(key[3]);
-        let mixed =
-            (low.wrapping_mul(0xBF58_476D_1CE4_E5B9) ^ high).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        Some((mixed >> 40) as usize & mask)
+        // The golden ratio's odd constant: every bit of the key reaches the upper ones.
+        Some((key.0.wrapping_mul(0x9E37_79B9) >> 12) as usize & mask)
     }
 }

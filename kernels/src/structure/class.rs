@@ -2,9 +2,11 @@
 #![expect(clippy::needless_range_loop, reason = "as in `reduce`: loops that are inlined")]
 
 use super::{
-    affine::inverse,
-    cache::{Cache, Frame},
-    lattice::Boxes,
+    cache::{Cache, Frame, Key},
+    compare::Compare,
+    cover::Set,
+    inverse::inverse,
+    lattice::{Boxes, LANES, Vector},
     question::{Draws, Question, Skip},
     reduce::MAX,
     search::Hit,
@@ -25,8 +27,6 @@ pub(super) struct Class {
     /// Which they are, ascending, and their numbers; what follows the first `n` means nothing.
     draws: Vec<u32>,
     offsets: Vec<u32>,
-    /// The numbers of all draws.
-    numbers: Vec<u32>,
     /// By how much the first coordinate moves for the points that were found.
     found: Vec<u32>,
     /// The draw whose number is the first coordinate; `None` when the rest of the seed is.
@@ -50,7 +50,6 @@ impl Class {
             n: 0,
             draws: vec![0; window + 1],
             offsets: vec![0; window + 1],
-            numbers: vec![0; window],
             found: Vec::new(),
             first: None,
             set: [usize::MAX; MAX],
@@ -61,23 +60,37 @@ impl Class {
     }
 
     /// Takes up a class, with the rests of its seeds in the range.
-    pub(super) fn load(
+    ///
+    /// # Safety
+    /// The processor must have the instructions of `C`.
+    #[inline(always)]
+    #[expect(unsafe_code, reason = "code for an instruction set found at run time")]
+    pub(super) unsafe fn load<C: Compare>(
         &mut self,
-        loops: &Loops,
         question: &Question,
         skip: &Skip,
         draws: &Draws,
         (class, rests): (u32, (u32, u32)),
     ) {
         (self.class, self.rests) = (class, rests);
-        loops.numbers(skip, class, draws, &mut self.numbers);
         let broken = (1 << question.granule()) - 1;
+        let window = question.window();
         let mut n = 0;
-        for draw in 0..self.numbers.len() {
-            let number = self.numbers[draw];
-            // Written in any case and kept in some: no branch to guess.
-            (self.draws[n], self.offsets[n]) = (draw as u32, number);
-            n += usize::from(number & broken == 0);
+        let mut from = 0;
+        while from < window {
+            let numbers = skip.numbers(class, draws, from / LANES);
+            // SAFETY: the caller's.
+            let mut whole = unsafe { C::at_most(numbers & broken, Vector::splat(0)) };
+            if window - from < LANES {
+                whole &= (1 << (window - from)) - 1;
+            }
+            while whole != 0 {
+                let lane = whole.trailing_zeros() as usize;
+                (self.draws[n], self.offsets[n]) = ((from + lane) as u32, numbers.0[lane]);
+                n += 1;
+                whole &= whole - 1;
+            }
+            from += LANES;
         }
         self.n = n;
     }
@@ -90,25 +103,33 @@ impl Class {
         }
     }
 
-    /// As many places beside each other as there are, those of the smallest span: such sets have
-    /// few lattices.
-    pub(super) fn nearest(&self, places: &mut [usize]) {
-        let size = places.len();
-        let mut nearest = (u32::MAX, 0);
-        for from in 0..=self.n - size {
-            let span = self.draws[from + size - 1] - self.draws[from];
-            if span < nearest.0 {
-                nearest = (span, from);
+    /// Chooses the places of a set: of its run those beside each other of the smallest span, or
+    /// those nearest to the fixed ones, so that different classes share lattices.
+    #[inline(always)]
+    pub(super) fn choose(&self, set: &Set, places: &mut [usize]) {
+        let size = places.len() - set.fixed.len();
+        let mut from = set.run.end - size;
+        if set.fixed.is_empty() && size > 1 {
+            let mut nearest = u32::MAX;
+            for start in set.run.start..=set.run.end - size {
+                let span = self.draws[start + size - 1] - self.draws[start];
+                if span < nearest {
+                    (nearest, from) = (span, start);
+                }
             }
         }
         for at in 0..size {
-            places[at] = nearest.1 + at;
+            places[at] = from + at;
+        }
+        for at in 0..set.fixed.len() {
+            places[size + at] = set.fixed[at];
         }
     }
 
     /// Finds the points at which all draws of a set match and enough of the others may. `seeds`:
     /// whether the rest of the seed is the first coordinate; `places`: the set, among the draws
     /// that match in their low bits.
+    #[inline(always)]
     pub(super) fn search(
         &mut self,
         loops: &Loops,
@@ -122,9 +143,13 @@ impl Class {
         let n = places.len() + usize::from(seeds);
         if n > 1 {
             self.aim(question, skip, draws, (seeds, places));
-            let frame = self.frame(question, skip, (seeds, places));
-            let translate = self.translate(question, draws, (seeds, places));
-            if let Some(lattice) = cache.get(&frame) {
+            let key = self.key((seeds, places));
+            let at = match cache.find(key) {
+                Some(at) => at,
+                None => loops.add(cache, &self.frame(question, skip, (seeds, places)), key),
+            };
+            if let Some(lattice) = cache.get(at) {
+                let translate = self.translate(question, draws, (seeds, places));
                 loops.search_box(n, lattice, &translate, &self.further, &mut self.found);
                 return;
             }
@@ -137,6 +162,7 @@ impl Class {
     }
 
     /// Takes up a set, and prepares as many of the other positions as a survivor can't all miss.
+    #[inline(always)]
     fn aim(
         &mut self,
         question: &Question,
@@ -156,6 +182,7 @@ impl Class {
     }
 
     /// Prepares the other positions until there are `count` of them, or no more.
+    #[inline(always)]
     fn prepare(&mut self, skip: &Skip, draws: &Draws, count: usize) {
         while self.further.len() < count && self.next < self.n {
             let place = self.next;
@@ -173,14 +200,24 @@ impl Class {
     }
 
     /// By how much a draw's number grows for each 1 that the first coordinate grows by.
+    #[inline(always)]
     fn multiplier(&self, skip: &Skip, draw: usize) -> u32 {
         self.first.map_or(skip.slopes[draw], |first| skip.multiplier(first, draw))
+    }
+
+    /// What tells the lattice of a set apart.
+    #[inline(always)]
+    fn key(&self, (seeds, places): (bool, &[usize])) -> Key {
+        let mut key = Key::new(seeds);
+        for &place in &places[usize::from(!seeds)..] {
+            key = key.with(self.draws[place] as usize - self.first.unwrap_or_default());
+        }
+        key
     }
 
     /// The coordinates of a set.
     fn frame(&self, question: &Question, skip: &Skip, (seeds, places): (bool, &[usize])) -> Frame {
         let mut frame = Frame {
-            key: [u32::from(seeds), 0, 0, 0],
             multipliers: [1; MAX],
             boxes: Boxes {
                 n: places.len() + usize::from(seeds),
@@ -193,18 +230,14 @@ impl Class {
         }
         let from = usize::from(!seeds);
         for at in from..places.len() {
-            let draw = self.draws[places[at]] as usize;
-            let coordinate = at + 1 - from;
-            frame.multipliers[coordinate] = self.multiplier(skip, draw);
-            frame.key[coordinate] = match self.first {
-                Some(first) => (draw - first) as u32 * skip.stride as u32,
-                None => skip.steps(draw) as u32,
-            };
+            frame.multipliers[at + 1 - from] =
+                self.multiplier(skip, self.draws[places[at]] as usize);
         }
         frame
     }
 
     /// Where the coordinates of a set stand.
+    #[inline(always)]
     fn translate(
         &self,
         question: &Question,
@@ -224,6 +257,12 @@ impl Class {
         translate
     }
 
+    /// Whether points were found.
+    #[inline(always)]
+    pub(super) const fn found_any(&self) -> bool {
+        !self.found.is_empty()
+    }
+
     /// Counts the matches at the points that were found and appends those that survive.
     pub(super) fn confirm(
         &mut self,
@@ -232,9 +271,6 @@ impl Class {
         draws: &Draws,
         hits: &mut Vec<Hit>,
     ) {
-        if self.found.is_empty() {
-            return;
-        }
         self.prepare(skip, draws, usize::MAX);
         let back = self.first.map_or(1, |first| inverse(skip.slopes[first]));
         let granule = question.granule();

@@ -9,10 +9,12 @@
 
 use shared::structure::PowerLcg;
 
+use super::compare::Compare;
+
 /// How many classes are looked at side by side.
 const WIDTH: usize = 256;
-/// How many of them are looked through at once for one that is kept.
-const PART: usize = 32;
+/// How many of them are looked through at once for those that are kept.
+const PART: usize = 64;
 
 /// The cycle of classes with the bits that decide residues.
 #[derive(Debug)]
@@ -61,8 +63,12 @@ impl Cycle {
     /// Appends those classes of `places` of the cycle that match `need` of the draws in their
     /// low bits. `places` counts from the state `advance` steps after the seed; draw `i` is
     /// compared `(i + 1) stride` steps later.
+    ///
+    /// # Safety
+    /// The processor must have the instructions of `C`.
     #[inline(always)]
-    pub(super) fn sieve(
+    #[expect(unsafe_code, reason = "code for an instruction set found at run time")]
+    pub(super) unsafe fn sieve<C: Compare>(
         &self,
         draws: &[u8],
         (advance, stride): (u64, u64),
@@ -74,33 +80,38 @@ impl Cycle {
         let back = self.len() - (advance as usize & mask);
         let mut from = places.start;
         while from < places.end {
-            let mut counts = [0_u8; WIDTH];
-            let mut at = 0;
-            for &draw in draws {
-                at = (at + stride as usize) & mask;
-                let text = &self.residues[from + at..][..WIDTH];
-                for lane in 0..WIDTH {
-                    counts[lane] += u8::from(text[lane] == draw);
+            let counts = self.counts(draws, from, stride as usize & mask);
+            let (parts, _) = counts.as_chunks::<PART>();
+            for (part, bytes) in parts.iter().enumerate() {
+                let first = from + part * PART;
+                // SAFETY: the caller's.
+                let mut reached = unsafe { C::at_least(bytes, need) };
+                if first + PART > places.end {
+                    reached &= (1_u64 << places.end.saturating_sub(first)) - 1;
                 }
-            }
-            let lanes = (places.end - from).min(WIDTH);
-            let mut part = 0;
-            while part < lanes {
-                // Few classes are kept: most parts have none.
-                let mut any = false;
-                for &count in &counts[part..part + PART] {
-                    any |= count >= need;
+                while reached != 0 {
+                    let place = first + reached.trailing_zeros() as usize;
+                    kept.push(self.states[(place + back) & mask]);
+                    reached &= reached - 1;
                 }
-                if any {
-                    for lane in part..lanes.min(part + PART) {
-                        if counts[lane] >= need {
-                            kept.push(self.states[(from + lane + back) & mask]);
-                        }
-                    }
-                }
-                part += PART;
             }
             from += WIDTH;
         }
+    }
+    /// How many of the draws match in their low bits in [`WIDTH`] classes, from a place of the
+    /// cycle on.
+    #[inline(always)]
+    fn counts(&self, draws: &[u8], from: usize, stride: usize) -> [u8; WIDTH] {
+        let mask = self.len() - 1;
+        let mut counts = [0_u8; WIDTH];
+        let mut at = 0;
+        for &draw in draws {
+            at = (at + stride) & mask;
+            let text = &self.residues[from + at..][..WIDTH];
+            for lane in 0..WIDTH {
+                counts[lane] += u8::from(text[lane] == draw);
+            }
+        }
+        counts
     }
 }

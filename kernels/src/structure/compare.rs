@@ -13,6 +13,13 @@ pub(super) trait Compare: Copy {
     /// The processor must have the instruction set.
     #[expect(unsafe_code, reason = "code for an instruction set found at run time")]
     unsafe fn at_most(lanes: Vector, most: Vector) -> u32;
+
+    /// A bit for each byte that is at least `least`.
+    ///
+    /// # Safety
+    /// The processor must have the instruction set.
+    #[expect(unsafe_code, reason = "code for an instruction set found at run time")]
+    unsafe fn at_least(bytes: &[u8; 64], least: u8) -> u64;
 }
 
 /// What every processor has.
@@ -26,6 +33,21 @@ impl Compare for Baseline {
         let mut bits = 0;
         for lane in 0..LANES {
             bits |= u32::from(lanes.0[lane] <= most.0[lane]) << lane;
+        }
+        bits
+    }
+
+    #[inline(always)]
+    unsafe fn at_least(bytes: &[u8; 64], least: u8) -> u64 {
+        let mut any = false;
+        for &byte in bytes {
+            any |= byte >= least;
+        }
+        let mut bits = 0;
+        if any {
+            for lane in 0..64 {
+                bits |= u64::from(bytes[lane] >= least) << lane;
+            }
         }
         bits
     }
@@ -58,6 +80,25 @@ impl Compare for Avx2 {
         }
         bits
     }
+
+    #[inline(always)]
+    unsafe fn at_least(bytes: &[u8; 64], least: u8) -> u64 {
+        use std::arch::x86_64::{
+            _mm256_cmpeq_epi8, _mm256_loadu_si256, _mm256_max_epu8, _mm256_movemask_epi8,
+            _mm256_set1_epi8,
+        };
+        let mut bits = 0;
+        for half in 0..2 {
+            // SAFETY: there are 64 bytes; the caller has the instructions.
+            let reached = unsafe {
+                let bytes = _mm256_loadu_si256(bytes.as_ptr().add(32 * half).cast());
+                let most = _mm256_max_epu8(bytes, _mm256_set1_epi8(least.cast_signed()));
+                _mm256_movemask_epi8(_mm256_cmpeq_epi8(most, bytes))
+            };
+            bits |= u64::from(reached.cast_unsigned()) << (32 * half);
+        }
+        bits
+    }
 }
 
 /// 512-bit vectors.
@@ -78,5 +119,17 @@ impl Compare for Avx512 {
                 _mm512_load_si512(most.0.as_ptr().cast()),
             )
         })
+    }
+
+    #[inline(always)]
+    unsafe fn at_least(bytes: &[u8; 64], least: u8) -> u64 {
+        use std::arch::x86_64::{_mm512_cmpge_epu8_mask, _mm512_loadu_si512, _mm512_set1_epi8};
+        // SAFETY: there are 64 bytes; the caller has the instructions.
+        unsafe {
+            _mm512_cmpge_epu8_mask(
+                _mm512_loadu_si512(bytes.as_ptr().cast()),
+                _mm512_set1_epi8(least.cast_signed()),
+            )
+        }
     }
 }

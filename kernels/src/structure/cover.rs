@@ -8,7 +8,7 @@
 //! * the positions are cut in two: `m1` matches on the left, or `m - m1 + 1` on the right;
 //! * the last position is left out, or it is in the set and matched.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, ops::Range};
 
 /// Past this excess of positions over matches only sets of one are built; covers grow too large.
 const MAX_EXCESS: usize = 24;
@@ -18,12 +18,22 @@ const MAX_EXCESS: usize = 24;
 enum Step {
     /// No `m` among fewer positions: nothing to cover.
     Nothing,
-    /// The first `r` positions: all of them match.
-    First,
+    /// Any `r` of the positions: all of them match, or none is needed.
+    Any,
     /// Without the last position, and with it.
     Last,
     /// `n1` positions of which `m1` match, or else the others.
     Cut { n1: usize, m1: usize },
+}
+
+/// A set of positions that is left some choice: some of a run, of which a survivor matches all,
+/// and others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Set {
+    /// Any of these will do, as many as the set's size leaves.
+    pub(super) run: Range<usize>,
+    /// These must be in it, ascending and behind the run.
+    pub(super) fixed: Vec<usize>,
 }
 
 /// Covers by number of positions, matches and size of sets, each found once.
@@ -37,8 +47,8 @@ impl Covers {
         if r > 1 && n > m + MAX_EXCESS { f64::INFINITY } else { self.best(n, m, r).0 }
     }
 
-    /// The sets, each ascending.
-    pub(super) fn sets(&mut self, n: usize, m: usize, r: usize) -> Vec<Vec<usize>> {
+    /// The sets.
+    pub(super) fn sets(&mut self, n: usize, m: usize, r: usize) -> Vec<Set> {
         let mut sets = Vec::new();
         self.collect(0, n, m, r, &[], &mut sets);
         sets
@@ -49,7 +59,7 @@ impl Covers {
             return (0.0, Step::Nothing);
         }
         if r == 0 || n == m {
-            return (1.0, Step::First);
+            return (1.0, Step::Any);
         }
         if let Some(&known) = self.0.get(&(n, m, r)) {
             return known;
@@ -73,28 +83,28 @@ impl Covers {
         best
     }
 
-    /// Appends the cover of the positions from `from` on, each set followed by `tail`.
+    /// Appends the cover of the positions from `from` on, `fixed` in each set.
     fn collect(
         &mut self,
         from: usize,
         n: usize,
         m: usize,
         r: usize,
-        tail: &[usize],
-        sets: &mut Vec<Vec<usize>>,
+        fixed: &[usize],
+        sets: &mut Vec<Set>,
     ) {
         match self.best(n, m, r).1 {
             Step::Nothing => {}
-            Step::First => sets.push((from..from + r).chain(tail.iter().copied()).collect()),
+            Step::Any => sets.push(Set { run: from..from + n, fixed: fixed.to_vec() }),
             Step::Last => {
-                self.collect(from, n - 1, m, r, tail, sets);
-                let last = from + n - 1;
-                let tail: Vec<usize> = std::iter::once(last).chain(tail.iter().copied()).collect();
-                self.collect(from, n - 1, m - 1, r - 1, &tail, sets);
+                self.collect(from, n - 1, m, r, fixed, sets);
+                let last = std::iter::once(from + n - 1);
+                let fixed: Vec<usize> = last.chain(fixed.iter().copied()).collect();
+                self.collect(from, n - 1, m - 1, r - 1, &fixed, sets);
             }
             Step::Cut { n1, m1 } => {
-                self.collect(from, n1, m1, r, tail, sets);
-                self.collect(from + n1, n - n1, m + 1 - m1, r, tail, sets);
+                self.collect(from, n1, m1, r, fixed, sets);
+                self.collect(from + n1, n - n1, m + 1 - m1, r, fixed, sets);
             }
         }
     }
@@ -117,17 +127,21 @@ mod tests {
                 for r in 0..=m.min(4) {
                     let sets = covers.sets(n, m, r);
                     assert_eq!(sets.len() as f64, covers.count(n, m, r), "{n} {m} {r}");
-                    let masks: Vec<u32> = sets
-                        .iter()
-                        .map(|set| {
-                            assert!(
-                                set.is_sorted() && set.len() == r && set.iter().all(|&i| i < n)
-                            );
-                            set.iter().fold(0, |mask, i| mask | 1 << i)
-                        })
-                        .collect();
-                    for subset in subsets(n, m) {
-                        assert!(masks.iter().any(|mask| mask & !subset == 0), "{n} {m} {r}");
+                    // Whichever of a run are taken.
+                    for choice in 0..3 {
+                        let mask = |(at, set): (usize, &Set)| {
+                            let size = r - set.fixed.len();
+                            let spare = set.run.len() - size;
+                            let from = set.run.start + [0, spare, at % (spare + 1)][choice];
+                            let places: Vec<usize> =
+                                (from..from + size).chain(set.fixed.iter().copied()).collect();
+                            assert!(places.is_sorted() && places.iter().all(|&i| i < n));
+                            places.iter().fold(0, |mask, i| mask | 1 << i)
+                        };
+                        let masks: Vec<u32> = sets.iter().enumerate().map(mask).collect();
+                        for subset in subsets(n, m) {
+                            assert!(masks.iter().any(|mask| mask & !subset == 0), "{n} {m} {r}");
+                        }
                     }
                 }
             }

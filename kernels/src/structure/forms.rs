@@ -5,7 +5,11 @@
 //! that walks along the seeds themselves. Every choice finds the same; the figures are
 //! nanoseconds of one core with AVX-512, and decide nothing but the time.
 
-use super::{cover::Covers, lattice::LANES, reduce::MAX};
+use super::{
+    cover::{Covers, Set},
+    lattice::LANES,
+    reduce::MAX,
+};
 
 /// The longest list that a lattice is worth, in points.
 const MAX_POINTS: f64 = 65_536.0;
@@ -16,7 +20,7 @@ pub(super) struct Form {
     /// Whether the rest of the seed is the first coordinate.
     pub(super) seeds: bool,
     /// The sets, of equal size, as places among the matching positions.
-    pub(super) sets: Vec<Vec<usize>>,
+    pub(super) sets: Vec<Set>,
     /// How many positions each has.
     pub(super) size: usize,
 }
@@ -42,15 +46,21 @@ impl Forms {
     }
 
     /// The form for `n` matching positions, at least `need`.
+    #[inline(always)]
     pub(super) fn get(&mut self, n: usize) -> &Form {
         if self.chosen[n].is_none() {
-            let (seeds, size) = self.cheapest(n);
-            let sets = self.covers.sets(n, self.need, size);
-            self.chosen[n] = Some(Form { seeds, sets, size });
+            self.choose(n);
         }
         self.chosen[n]
             .as_ref()
             .unwrap_or(const { &Form { seeds: false, sets: Vec::new(), size: 0 } })
+    }
+
+    #[cold]
+    fn choose(&mut self, n: usize) {
+        let (seeds, size) = self.cheapest(n);
+        let sets = self.covers.sets(n, self.need, size);
+        self.chosen[n] = Some(Form { seeds, sets, size });
     }
 
     fn cheapest(&mut self, n: usize) -> (bool, usize) {

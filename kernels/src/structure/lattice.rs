@@ -22,12 +22,15 @@ const EPSILON: f64 = 1e-5;
 const ROUNDING: f64 = 1.0 / (1_u64 << 48) as f64;
 const TWO_TO_32: f64 = 4_294_967_296.0;
 /// What is added to bounds on coordinates, which are whole numbers, for the rounding of doubles.
-const SLACK: f64 = 1e-3;
+const SLACK: f64 = 0.25;
+/// So many values of a coefficient are looked at beside each other.
+const ABREAST: usize = 8;
 /// The most coefficient vectors that a list is searched among.
 const MAX_SEARCHED: f64 = 4e6;
 
 /// A lattice, ready for boxes.
 #[derive(Debug, Clone)]
+#[repr(align(64))]
 pub(super) struct Lattice {
     /// What a unit of coordinate `j` adds to the coefficients: the inverse of the basis.
     pub(super) inverse: Matrix,
@@ -54,6 +57,7 @@ impl Lattice {
     /// Prepares a reduced basis and appends its list to `lists`: for each vector of lanes one
     /// vector a coordinate. `None` when doubles can't be trusted with it, or when the list would
     /// be too long to search for.
+    #[inline(always)]
     pub(super) fn new(basis: &Matrix, boxes: &Boxes, lists: &mut Vec<Vector>) -> Option<Self> {
         let n = boxes.n;
         let inverse = invert(basis, n)?;
@@ -73,7 +77,7 @@ impl Lattice {
                 }
             }
             bounds.coefficients[i] = floor(reach);
-            spread = spread.max(farthest);
+            spread = larger(farthest, spread);
             if i > 0 {
                 searched *= 2.0 * bounds.coefficients[i] + 1.0;
             }
@@ -87,7 +91,7 @@ impl Lattice {
                 for q in 0..n {
                     product += basis[i][q] * inverse[q][j];
                 }
-                distance = distance.max(product.abs());
+                distance = larger(product.abs(), distance);
             }
         }
         let error = spread * (n as f64 * distance + ROUNDING);
@@ -118,66 +122,93 @@ struct Bounds {
     coordinates: Row,
 }
 
-/// Lists all vectors within the bounds.
+/// Lists all vectors within the bounds. Of the coefficients the first is left an interval by the
+/// others, of which the second takes several values at once, a lane each.
+#[inline(always)]
 fn list(basis: &Matrix, n: usize, bounds: &Bounds, lists: &mut Vec<Vector>) {
     let most = &bounds.coefficients;
-    let mut step = [0; MAX];
+    // What a unit of coordinate `j`, and of the second coefficient, moves the interval by.
     let mut scale = [0.0; MAX];
+    let mut slope = [0.0; MAX];
+    let mut half = [0.0; MAX];
+    let mut step = [0; MAX];
     for j in 0..n {
         step[j] = wrapped(basis[0][j]);
-        scale[j] = basis[0][j].recip();
+        if basis[0][j] != 0.0 {
+            scale[j] = -basis[0][j].recip();
+            slope[j] = basis[1][j] * scale[j];
+            half[j] = bounds.coordinates[j] * scale[j].abs() + 1e-9;
+        }
     }
     let mut z = [0.0; MAX];
     let mut fixed = [0.0; MAX];
-    for i in 1..n {
+    for i in 2..n {
         z[i] = -most[i];
         for j in 0..n {
             fixed[j] -= most[i] * basis[i][j];
         }
     }
-    let mut lane = LANES;
+    let mut block = [Vector::splat(0); MAX];
+    let mut lane = 0;
     loop {
-        // Of the first coefficient an interval is left, once the others are chosen.
-        let (mut lo, mut hi) = (-most[0], most[0]);
-        for j in 0..n {
-            let reach = bounds.coordinates[j];
-            if basis[0][j] == 0.0 {
-                if fixed[j].abs() > reach {
-                    hi = lo - 1.0;
-                }
-            } else {
-                let (middle, half) = (-fixed[j] * scale[j], reach * scale[j].abs() + 1e-9);
-                lo = lo.max(middle - half);
-                hi = hi.min(middle + half);
-            }
-        }
-        let mut first = -floor(-lo);
-        if first <= hi {
-            let mut point = [0; MAX];
+        let mut second = -most[1];
+        while second <= most[1] {
+            let mut lo = [-most[0]; ABREAST];
+            let mut hi = [most[0]; ABREAST];
             for j in 0..n {
-                point[j] = wrapped(fixed[j] + first * basis[0][j]);
-            }
-            while first <= hi {
-                if lane == LANES {
-                    // Lanes that stay free at the end repeat the first: what is found twice is
-                    // counted once.
-                    for &x in &point[..n] {
-                        lists.push(Vector::splat(x));
+                if basis[0][j] == 0.0 {
+                    for at in 0..ABREAST {
+                        let x = fixed[j] + (second + at as f64) * basis[1][j];
+                        hi[at] = if x.abs() > bounds.coordinates[j] { f64::MIN } else { hi[at] };
                     }
-                    lane = 0;
+                    continue;
                 }
-                let from = lists.len() - n;
-                let vectors = &mut lists[from..];
-                for j in 0..n {
-                    vectors[j].0[lane] = point[j];
-                    point[j] = point[j].wrapping_add(step[j]);
+                let middle = fixed[j] * scale[j] + second * slope[j];
+                for at in 0..ABREAST {
+                    let middle = middle + at as f64 * slope[j];
+                    // As the instructions for it compare, unlike the standard library's.
+                    lo[at] = larger(middle - half[j], lo[at]);
+                    hi[at] = smaller(middle + half[j], hi[at]);
                 }
-                lane += 1;
-                first += 1.0;
             }
+            let mut first = [0.0; ABREAST];
+            for at in 0..ABREAST {
+                first[at] = -floor(-lo[at]);
+            }
+            for at in 0..ABREAST {
+                let mut left = hi[at] - first[at];
+                let z = second + at as f64;
+                if left < 0.0 || z > most[1] {
+                    continue;
+                }
+                let mut point = [0; MAX];
+                for j in 0..n {
+                    point[j] = wrapped(fixed[j] + z * basis[1][j] + first[at] * basis[0][j]);
+                }
+                while left >= 0.0 {
+                    if lane == 0 {
+                        // Lanes that stay free at the end repeat the first: what is found twice
+                        // is counted once.
+                        for j in 0..n {
+                            block[j] = Vector::splat(point[j]);
+                        }
+                    }
+                    for j in 0..n {
+                        block[j].0[lane] = point[j];
+                        point[j] = point[j].wrapping_add(step[j]);
+                    }
+                    lane += 1;
+                    if lane == LANES {
+                        lists.extend_from_slice(&block[..n]);
+                        lane = 0;
+                    }
+                    left -= 1.0;
+                }
+            }
+            second += ABREAST as f64;
         }
         // The next choice of the other coefficients.
-        let mut i = 1;
+        let mut i = 2;
         while i < n && z[i] >= most[i] {
             for j in 0..n {
                 fixed[j] -= 2.0 * most[i] * basis[i][j];
@@ -186,19 +217,34 @@ fn list(basis: &Matrix, n: usize, bounds: &Bounds, lists: &mut Vec<Vector>) {
             i += 1;
         }
         if i >= n {
-            return;
+            break;
         }
         for j in 0..n {
             fixed[j] += basis[i][j];
         }
         z[i] += 1.0;
     }
+    if lane > 0 {
+        lists.extend_from_slice(&block[..n]);
+    }
 }
 
-/// A whole number below 2^53 in size, modulo 2^32.
+/// The larger of two numbers.
+#[inline(always)]
+const fn larger(a: f64, b: f64) -> f64 {
+    if a > b { a } else { b }
+}
+
+/// The smaller of two numbers.
+#[inline(always)]
+const fn smaller(a: f64, b: f64) -> f64 {
+    if a < b { a } else { b }
+}
+
+/// A whole number below 2^51 in size, modulo 2^32: rounded so, it stands in the low bits.
 #[inline(always)]
 fn wrapped(x: f64) -> u32 {
-    x as i64 as u32
+    (x + ROUND).to_bits() as u32
 }
 
 /// The largest whole number up to one below 2^51 in size; the standard library's is a call where

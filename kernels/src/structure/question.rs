@@ -11,7 +11,11 @@ use shared::{
     structure::PowerLcg,
 };
 
-use super::affine::{Affine, inverse};
+use super::{
+    inverse::inverse,
+    lattice::{LANES, Vector},
+};
+use crate::{affine::Affine, lanes::U64x};
 
 /// What all skips share.
 #[derive(Debug, Clone)]
@@ -34,8 +38,8 @@ pub(super) struct Question {
 /// Draws as they are compared.
 #[derive(Debug, Clone)]
 pub(super) struct Draws {
-    /// At the upper end of 32 bits.
-    pub(super) tops: Vec<u32>,
+    /// At the upper end of 32 bits, as many as fill vectors.
+    tops: Vec<Vector>,
     /// Modulo `2^e`.
     pub(super) lows: Vec<u8>,
     /// The largest number that matches.
@@ -45,27 +49,18 @@ pub(super) struct Draws {
 impl Question {
     /// The question that a sieve puts in the order that leaves fewer seeds.
     pub(super) fn new(sieve: &Sieve, lcg: PowerLcg) -> Self {
-        let reverse = match sieve.direction {
-            Direction::Forward => false,
-            Direction::Reverse => true,
-            Direction::Both => sieve.reverse_need > sieve.need,
-        };
+        let (leading, need) = leading(sieve);
         let twos = sieve.modulus.trailing_zeros();
         let odd = sieve.modulus >> twos;
-        let need = if reverse && sieve.direction == Direction::Both {
-            sieve.reverse_need
-        } else {
-            sieve.need
-        };
         let mut question = Self {
             lcg,
             twos,
             odd,
             odd_inverse: inverse(odd),
             advance: u64::from(sieve.advance),
-            need: need as usize,
+            need,
             draws: Draws { tops: Vec::new(), lows: Vec::new(), most: Vec::new() },
-            leading: if reverse { sieve.reversed_draws() } else { sieve.draws.clone() },
+            leading,
         };
         question.draws = question.compared(&question.leading);
         question
@@ -77,7 +72,16 @@ impl Question {
         let rests = u32::MAX >> self.granule();
         let most = |draw: u32| (rests - (draw >> self.twos)) / self.odd;
         Draws {
-            tops: draws.iter().map(|draw| draw << (32 - width)).collect(),
+            tops: draws
+                .chunks(LANES)
+                .map(|draws| {
+                    let mut tops = Vector::splat(0);
+                    for (top, draw) in tops.0.iter_mut().zip(draws) {
+                        *top = draw << (32 - width);
+                    }
+                    tops
+                })
+                .collect(),
             lows: draws.iter().map(|draw| (draw & ((1 << self.twos) - 1)) as u8).collect(),
             most: draws.iter().map(|&draw| most(draw) << self.granule()).collect(),
         }
@@ -85,7 +89,7 @@ impl Question {
 
     /// The window's length.
     pub(super) fn window(&self) -> usize {
-        self.draws.tops.len()
+        self.draws.most.len()
     }
 
     /// Classes are seeds modulo two to this.
@@ -115,7 +119,7 @@ impl Question {
 
     /// Whether a seed's stream rejects none of the outputs up to number `last`.
     pub(super) fn steady(&self, seed: u64, bound: u32, last: u64) -> bool {
-        let step = Affine::steps(&self.lcg, 1);
+        let step = steps(&self.lcg, 1);
         let outputs = 1_u64 << self.lcg.output_bits();
         let fair = outputs - outputs % u64::from(bound);
         let mut state = Affine { a: 0, c: seed ^ self.lcg.scramble };
@@ -128,23 +132,24 @@ impl Question {
     /// The tables of a skip.
     pub(super) fn skip(&self, skip: u32) -> Skip {
         let stride = u64::from(skip) + 1;
-        let step = Affine::steps(&self.lcg, stride);
-        let mut map = Affine::steps(&self.lcg, self.advance);
+        let step = steps(&self.lcg, stride);
+        let mut map = steps(&self.lcg, self.advance);
         let top = 64 - self.lcg.state_bits;
         let window = self.window();
         let mut tables = Skip {
             skip,
             advance: self.advance,
             stride,
-            maps: Vec::with_capacity(window),
+            maps: vec![[U64x::splat(0); 2]; window.div_ceil(LANES)],
             slopes: Vec::with_capacity(window),
             powers: vec![1; 2 * window - 1],
             mask: u32::MAX << (32 - self.lcg.output_bits()),
             odd_inverse: self.odd_inverse,
         };
-        for _ in 0..window {
+        for draw in 0..window {
             map = map.then(step);
-            tables.maps.push(Affine { a: map.a << top, c: map.c << top });
+            let [a, c] = &mut tables.maps[draw / LANES];
+            (a.0[draw % LANES], c.0[draw % LANES]) = (map.a << top, map.c << top);
             tables.slopes.push((map.a as u32).wrapping_mul(self.odd_inverse));
         }
         let factor = step.a as u32;
@@ -160,6 +165,23 @@ impl Question {
     }
 }
 
+/// The draws in the order that leaves fewer seeds, and how many of them must match.
+pub(super) fn leading(sieve: &Sieve) -> (Vec<u32>, usize) {
+    let reverse = match sieve.direction {
+        Direction::Forward => false,
+        Direction::Reverse => true,
+        Direction::Both => sieve.reverse_need > sieve.need,
+    };
+    let strict = reverse && sieve.direction == Direction::Both;
+    let need = if strict { sieve.reverse_need } else { sieve.need };
+    (if reverse { sieve.reversed_draws() } else { sieve.draws.clone() }, need as usize)
+}
+
+/// The map that `count` steps of a generator are.
+pub(super) fn steps(lcg: &PowerLcg, count: u64) -> Affine {
+    Affine { a: lcg.multiplier, c: lcg.increment }.times(count, Affine::then)
+}
+
 /// What depends on the skip.
 #[derive(Debug, Clone)]
 pub(super) struct Skip {
@@ -167,8 +189,8 @@ pub(super) struct Skip {
     advance: u64,
     pub(super) stride: u64,
     /// From a seed to the state whose output each draw is compared with, at the upper end of 64
-    /// bits.
-    maps: Vec<Affine>,
+    /// bits: what it is multiplied by, and what is added.
+    maps: Vec<[U64x<LANES>; 2]>,
     /// By how much each draw's number grows for each granule that the rest of the seed grows by.
     pub(super) slopes: Vec<u32>,
     /// The multiplier from one draw's number to another's, by how far behind it is.
@@ -184,28 +206,20 @@ impl Skip {
         (self.advance, self.stride)
     }
 
-    /// How many steps lie between the seed and a draw's output.
-    pub(super) const fn steps(&self, draw: usize) -> u64 {
-        self.advance + (draw as u64 + 1) * self.stride
-    }
-
     /// By how much the number of draw `to` grows for each 1 that draw `from`'s grows by.
     #[inline(always)]
     pub(super) fn multiplier(&self, from: usize, to: usize) -> u32 {
-        self.powers[self.maps.len() - 1 + to - from]
+        self.powers[self.slopes.len() - 1 + to - from]
     }
 
-    /// The draws' numbers for the seed of a class whose rest is 0.
+    /// The numbers of [`LANES`] draws, from number `LANES * part` on, for the seed of a class whose
+    /// rest is 0.
     #[inline(always)]
-    pub(super) fn numbers(&self, class: u32, draws: &Draws, numbers: &mut [u32]) {
+    pub(super) fn numbers(&self, class: u32, draws: &Draws, part: usize) -> Vector {
+        let [a, c] = self.maps[part];
         let class = u64::from(class);
-        for ((number, map), &top) in numbers.iter_mut().zip(&self.maps).zip(&draws.tops) {
-            // Two products of 32 bits by 32, since vectors have no 64 by 64.
-            let low = (map.a & 0xFFFF_FFFF) * class;
-            let high = ((map.a >> 32) * class) << 32;
-            let state = low.wrapping_add(high).wrapping_add(map.c);
-            let output = (state >> 32) as u32 & self.mask;
-            *number = output.wrapping_sub(top).wrapping_mul(self.odd_inverse);
-        }
+        // Two products of 32 bits by 32, since vectors have no 64 by 64.
+        let state = (a & 0xFFFF_FFFF) * class + (((a >> 32) * class) << 32) + c;
+        ((state.high() & self.mask) - draws.tops[part]) * self.odd_inverse
     }
 }

@@ -27,6 +27,7 @@ pub(super) const ROUND: f64 = 6_755_399_441_055_744.0;
 const ROUNDS: usize = 1000;
 
 /// Shortens the first `n` rows, measuring coordinate `j` in units of `1 / weights[j]`.
+#[inline(always)]
 pub(super) fn reduce(basis: &mut Matrix, n: usize, weights: &Row) {
     let mut norms = [0.0; MAX];
     for row in 0..n {
@@ -48,6 +49,7 @@ pub(super) fn reduce(basis: &mut Matrix, n: usize, weights: &Row) {
 }
 
 /// Reduces rows from the shortest on until one becomes shorter than the one before it.
+#[inline(always)]
 fn shorten(basis: &mut Matrix, n: usize, weights: &Row, norms: &mut Row) -> bool {
     // The weighed rows' parts orthogonal to those before (Gram and Schmidt), and their norms.
     let mut orthogonal = [[0.0; MAX]; MAX];
@@ -113,6 +115,7 @@ fn subtract(row: &mut Row, times: f64, other: &Row) {
 
 /// The inverse of the first `n` rows and columns, by Gauss and Jordan with pivots; `None` when
 /// there is none.
+#[inline(always)]
 pub(super) fn invert(basis: &Matrix, n: usize) -> Option<Matrix> {
     let mut left = *basis;
     let mut right = [[0.0; MAX]; MAX];

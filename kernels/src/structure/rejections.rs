@@ -12,7 +12,7 @@
 
 use shared::{spans::Span, structure::PowerLcg};
 
-use super::affine::Affine;
+use super::question::steps;
 
 /// The first states of a range from which one of some steps rejects, in no order, some twice.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ impl<'a> Rejections<'a> {
     /// Calls `each` with every first state of the range from which step `step` rejects.
     pub(super) fn each(&self, step: u64, states: Span, mut each: impl FnMut(u64)) {
         let mask = (1 << self.lcg.state_bits) - 1;
-        let map = Affine::steps(self.lcg, step);
+        let map = steps(self.lcg, step);
         let low = self.fair << self.lcg.low_bit;
         let width = mask - low;
         if low > mask {
@@ -159,7 +159,7 @@ mod tests {
             for step in rejections.steps.clone() {
                 let mut found = Vec::new();
                 rejections.each(step, states, |state| found.push(state));
-                let map = Affine::steps(&lcg, step);
+                let map = steps(&lcg, step);
                 let rejects = |state: &u64| {
                     let state = map.a.wrapping_mul(*state).wrapping_add(map.c);
                     (state & ((1 << 48) - 1)) >> 17

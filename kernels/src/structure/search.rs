@@ -5,9 +5,10 @@ use std::ops::Range;
 use shared::spans::Span;
 
 use super::{
-    cache::{BETWEEN_SKIPS, Cache, EVER},
+    cache::Cache,
     class::Class,
     classes::Cycle,
+    compare::Compare,
     forms::Forms,
     question::{Draws, Question, Skip},
     reduce::MAX,
@@ -41,6 +42,8 @@ pub(super) struct Search<'a> {
     cycle: &'a Cycle,
     states: Span,
     forms: Forms,
+    /// The skip whose lattices the cache holds.
+    skip: Option<u32>,
     cache: Cache,
     kept: Vec<u32>,
     class: Class,
@@ -66,6 +69,7 @@ impl<'a> Search<'a> {
             cycle,
             states,
             forms: Forms::new(window, question.need, question.odd, all, rests as f64),
+            skip: None,
             cache: Cache::new(question.granule()),
             kept: Vec::new(),
             class: Class::new(window, (rests - 1) as u32),
@@ -75,15 +79,16 @@ impl<'a> Search<'a> {
 
     /// Searches the classes at some places of the cycle under one skip.
     pub(super) fn run(&mut self, skip: &Skip, draws: &Draws, places: Range<usize>) {
-        self.cache.tidy(BETWEEN_SKIPS);
+        if self.skip != Some(skip.skip) {
+            self.skip = Some(skip.skip);
+            self.cache.forget();
+        }
         let mut kept = std::mem::take(&mut self.kept);
         kept.clear();
         let need = self.question.need as u8;
-        self.loops.sieve(self.cycle, draws, skip, need, places, &mut kept);
-        for &class in &kept {
-            self.cache.tidy(EVER);
-            self.class(skip, draws, class);
-        }
+        let loops = self.loops;
+        loops.sieve(self.cycle, draws, skip, need, places, &mut kept);
+        loops.classes(self, skip, draws, &kept);
         self.kept = kept;
     }
 
@@ -97,25 +102,40 @@ impl<'a> Search<'a> {
         found
     }
 
-    /// Searches one class.
-    fn class(&mut self, skip: &Skip, draws: &Draws, class: u32) {
+    /// Searches classes.
+    ///
+    /// # Safety
+    /// The processor must have the instructions of `C`.
+    #[inline(always)]
+    #[expect(unsafe_code, reason = "code for an instruction set found at run time")]
+    pub(super) unsafe fn classes<C: Compare>(&mut self, skip: &Skip, draws: &Draws, kept: &[u32]) {
         let question = self.question;
-        let Some(rests) = rests(self.states, class, question.class_bits()) else { return };
-        let at = &mut self.class;
-        at.load(&self.loops, question, skip, draws, (class, rests));
-        let form = self.forms.get(at.n);
-        if form.seeds {
-            at.move_to_first(skip, question.granule());
-        }
-        for set in &form.sets {
-            let mut places = [0; MAX];
-            places[..form.size].copy_from_slice(set);
-            let places = &mut places[..form.size];
-            if at.n == question.need && form.size > 0 {
-                at.nearest(places);
+        for &class in kept {
+            self.cache.tidy();
+            let Some(rests) = rests(self.states, class, question.class_bits()) else { continue };
+            let at = &mut self.class;
+            // SAFETY: the caller's.
+            unsafe { at.load::<C>(question, skip, draws, (class, rests)) };
+            let form = self.forms.get(at.n);
+            if form.seeds {
+                at.move_to_first(skip, question.granule());
             }
-            at.search(&self.loops, &mut self.cache, question, skip, draws, (form.seeds, places));
-            at.confirm(question, skip, draws, &mut self.hits);
+            for set in &form.sets {
+                let mut places = [0; MAX];
+                let places = &mut places[..form.size];
+                at.choose(set, places);
+                at.search(
+                    &self.loops,
+                    &mut self.cache,
+                    question,
+                    skip,
+                    draws,
+                    (form.seeds, places),
+                );
+                if at.found_any() {
+                    at.confirm(question, skip, draws, &mut self.hits);
+                }
+            }
         }
     }
 }

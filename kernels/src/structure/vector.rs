@@ -3,13 +3,16 @@
 use std::ops::Range;
 
 use super::{
+    cache::{Cache, Frame, Key},
     classes::Cycle,
     compare,
     lattice::{Lattice, Vector},
+    progressions::{self, Progression},
     question::{Draws, Skip},
+    search::Search,
     sweep::{Further, Translate, search_box, search_line},
 };
-use crate::scan::Instructions;
+use crate::{residue::Modulus, scan::Instructions};
 
 /// The inner loops for one instruction set.
 #[derive(Debug, Clone, Copy)]
@@ -20,9 +23,11 @@ pub(super) struct Loops(Built);
 #[derive(Debug, Clone, Copy)]
 struct Built {
     sieve: unsafe fn(&Cycle, &Draws, &Skip, u8, Range<usize>, &mut Vec<u32>),
-    numbers: unsafe fn(&Skip, u32, &Draws, &mut [u32]),
+    classes: unsafe fn(&mut Search<'_>, &Skip, &Draws, &[u32]),
+    add: unsafe fn(&mut Cache, &Frame, Key) -> usize,
     boxes: [SearchBox; 3],
     line: unsafe fn(u32, &Translate, &[Further], &mut Vec<u32>),
+    progress: unsafe fn(&Modulus, &mut [Progression], u32, u32, &mut Vec<u32>),
 }
 
 type SearchBox = unsafe fn(&Lattice, &[Vector], &Translate, &[Further], &mut Vec<u32>);
@@ -31,8 +36,7 @@ type SearchBox = unsafe fn(&Lattice, &[Vector], &Translate, &[Further], &mut Vec
 impl Loops {
     /// The loops for instructions, or for the widest that this processor has where it lacks them.
     pub(super) fn new(instructions: Instructions) -> Self {
-        let supported = Instructions::supported().contains(&instructions);
-        Self(match if supported { instructions } else { Instructions::widest() } {
+        Self(match instructions.or_widest() {
             Instructions::Baseline => baseline::LOOPS,
             #[cfg(target_arch = "x86_64")]
             Instructions::Avx2 => avx2::LOOPS,
@@ -55,13 +59,26 @@ impl Loops {
         unsafe { (self.0.sieve)(cycle, draws, skip, need, places, kept) }
     }
 
-    /// See [`Skip::numbers`].
-    pub(super) fn numbers(&self, skip: &Skip, class: u32, draws: &Draws, numbers: &mut [u32]) {
+    /// See [`Search::classes`].
+    pub(super) fn classes(
+        &self,
+        search: &mut Search<'_>,
+        skip: &Skip,
+        draws: &Draws,
+        kept: &[u32],
+    ) {
         // SAFETY: the processor has the instructions.
-        unsafe { (self.0.numbers)(skip, class, draws, numbers) }
+        unsafe { (self.0.classes)(search, skip, draws, kept) }
+    }
+
+    /// See [`Cache::add`].
+    pub(super) fn add(&self, cache: &mut Cache, frame: &Frame, key: Key) -> usize {
+        // SAFETY: the processor has the instructions.
+        unsafe { (self.0.add)(cache, frame, key) }
     }
 
     /// See [`search_box`]; `n` is 2 to 4.
+    #[inline(always)]
     pub(super) fn search_box(
         &self,
         n: usize,
@@ -72,6 +89,19 @@ impl Loops {
     ) {
         // SAFETY: the processor has the instructions.
         unsafe { (self.0.boxes[n - 2])(lattice, list, translate, further, found) }
+    }
+
+    /// See [`progress`].
+    pub(super) fn progress(
+        &self,
+        modulus: &Modulus,
+        progressions: &mut [Progression],
+        blocks: u32,
+        least: u32,
+        found: &mut Vec<u32>,
+    ) {
+        // SAFETY: the processor has the instructions.
+        unsafe { (self.0.progress)(modulus, progressions, blocks, least, found) }
     }
 
     /// See [`search_line`].
@@ -95,12 +125,15 @@ macro_rules! built_for {
 
             pub(super) const LOOPS: Built = Built {
                 sieve,
-                numbers,
+                classes,
+                add,
                 boxes: [in_box::<2>, in_box::<3>, in_box::<4>],
                 line,
+                progress,
             };
 
             $(#[$attribute])*
+            #[expect(unsafe_code, reason = "code for an instruction set found at run time")]
             fn sieve(
                 cycle: &Cycle,
                 draws: &Draws,
@@ -109,12 +142,20 @@ macro_rules! built_for {
                 places: Range<usize>,
                 kept: &mut Vec<u32>,
             ) {
-                cycle.sieve(&draws.lows, skip.places(), need, places, kept);
+                // SAFETY: these are the instructions.
+                unsafe { cycle.sieve::<$Compare>(&draws.lows, skip.places(), need, places, kept) };
             }
 
             $(#[$attribute])*
-            fn numbers(skip: &Skip, class: u32, draws: &Draws, numbers: &mut [u32]) {
-                skip.numbers(class, draws, numbers);
+            #[expect(unsafe_code, reason = "code for an instruction set found at run time")]
+            fn classes(search: &mut Search<'_>, skip: &Skip, draws: &Draws, kept: &[u32]) {
+                // SAFETY: these are the instructions.
+                unsafe { search.classes::<$Compare>(skip, draws, kept) };
+            }
+
+            $(#[$attribute])*
+            fn add(cache: &mut Cache, frame: &Frame, key: Key) -> usize {
+                cache.add(frame, key)
             }
 
             $(#[$attribute])*
@@ -128,6 +169,21 @@ macro_rules! built_for {
             ) {
                 // SAFETY: these are the instructions.
                 unsafe { search_box::<$Compare, D>((lattice, list), translate, further, found) };
+            }
+
+            $(#[$attribute])*
+            #[expect(unsafe_code, reason = "code for an instruction set found at run time")]
+            fn progress(
+                modulus: &Modulus,
+                progressions: &mut [Progression],
+                blocks: u32,
+                least: u32,
+                found: &mut Vec<u32>,
+            ) {
+                // SAFETY: these are the instructions.
+                unsafe {
+                    progressions::progress::<$Compare>(modulus, progressions, blocks, least, found);
+                }
             }
 
             $(#[$attribute])*
