@@ -25,5 +25,6 @@ pub mod rows;
 mod serve;
 pub mod server;
 pub mod sieve_args;
+pub mod statistics_args;
 pub mod summary;
 pub mod verify;

@@ -18,6 +18,7 @@ use crate::{
     fleet::Known,
     ledger::Ledger,
     output,
+    request::Question,
     sieve_args::SieveArgs,
     summary::{DEFAULT_LIMIT, HalfOpen, RunSummary, figure},
 };
@@ -158,9 +159,15 @@ fn show_plan(prepared: &Prepared, json: bool) -> Result<(), Failure> {
 }
 
 impl Prepared {
-    /// What chance alone would leave, in words.
+    /// What is to be expected, in words.
     pub(super) fn chance_in_words(&self) -> String {
-        format!("{} survivors expected by chance alone", figure(self.plan.expected_by_chance))
+        match &self.request.question {
+            Question::Sieve(_) => {
+                let expected = figure(self.plan.expected_by_chance);
+                format!("{expected} survivors expected by chance alone")
+            }
+            Question::Statistics(_) => "a report of every seed".to_owned(),
+        }
     }
 
     fn enqueued(&self, status: Option<RunSummary>) -> Enqueued {

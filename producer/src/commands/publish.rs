@@ -13,11 +13,10 @@ use shared::{
 
 use crate::{
     aggregate::now,
-    chance,
     failure::Failure,
     fleet::{Known, fleet},
     planner::{self, Plan, PlanInput},
-    request::{Asked, Request},
+    request::{Asked, Question, Request},
 };
 
 /// Jobs published at a time: a failure midway leaves a run that is known to the ledger.
@@ -76,13 +75,20 @@ impl Prepared {
             epoch: 1,
             step: "2".to_owned(),
             kind: request.kind.name().to_owned(),
-            sieve: request.sieve.clone(),
+            sieve: match &request.question {
+                Question::Sieve(sieve) => Some(sieve.clone()),
+                Question::Statistics(_) => None,
+            },
+            statistics: match &request.question {
+                Question::Sieve(_) => None,
+                Question::Statistics(statistics) => Some(*statistics),
+            },
             requested: request.asked.requested(),
             samples: Vec::new(),
             parts: u32::try_from(self.parts().len()).unwrap_or(u32::MAX),
             jobs: self.plan.pieces.len() as u64,
             expected_by_chance: self.plan.expected_by_chance,
-            expected_method: chance::METHOD.to_owned(),
+            expected_method: request.question.expected_method().to_owned(),
             engine: request.engine,
             arch: request.arch,
             chunk: request.chunk,
