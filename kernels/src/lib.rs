@@ -1,5 +1,5 @@
 //! What runs inside RigQueue's isolated subprocesses: the generators, the sieves' engines, the
-//! device code, and what the runners share.
+//! statistics of single seeds, the device code, and what the runners share.
 
 mod affine;
 pub mod device;
@@ -11,5 +11,6 @@ pub mod residue;
 pub mod runner;
 mod scan;
 pub mod sequence;
+pub mod statistics;
 mod structure;
 pub mod variable;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use shared::messages::NodeOrder;
+use shared::messages::{NodeOrder, RunOpened};
 
 use crate::{
     aggregate::now,
@@ -276,7 +276,7 @@ fn run_line(ledger: &Ledger, run: &RunRow) -> Result<RunLine, Failure> {
         run: run.name.clone(),
         state: run.state.name().to_owned(),
         kind: manifest.map(|m| m.kind.clone()),
-        family: manifest.map(|m| m.sieve.family.name().to_owned()),
+        family: manifest.and_then(RunOpened::generator).map(str::to_owned),
         requested: manifest.map_or(0, |m| m.requested.len()),
         covered: ledger.covered(run)?.count(),
         survivor_count: run.counts.survivors,

@@ -193,6 +193,9 @@ impl Certificate {
         if manifest.kind == KIND_OF_RUN {
             return Err(none("it is the verification of another run"));
         }
+        let Some(sieve) = &manifest.sieve else {
+            return Err(none("statistics of single seeds leave no survivors to certify"));
+        };
         let covered = ledger.covered(run)?.within(manifest.requested);
         if !covered.holes(manifest.requested).is_empty() {
             return Err(none("not all that it asks for is covered"));
@@ -211,7 +214,7 @@ impl Certificate {
             run: run.name.clone(),
             request: Request {
                 kind: manifest.kind.clone(),
-                sieve: manifest.sieve.clone(),
+                sieve: sieve.clone(),
                 requested: manifest.requested.into(),
                 engine: manifest.engine,
                 candidates,

@@ -6,7 +6,7 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, error::ErrorKind};
+use clap::{Parser, Subcommand, error::ErrorKind};
 use rustix::process::Signal;
 use shared::{
     exit_codes,
@@ -124,8 +124,7 @@ enum ConfigAction {
 /// Runs the command that the process was started with.
 #[must_use]
 pub fn main() -> ExitCode {
-    let matches = command().try_get_matches();
-    let cli = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
+    let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error)
             if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) =>
@@ -154,17 +153,6 @@ pub fn main() -> ExitCode {
             code.into()
         }
     }
-}
-
-/// The commands. `run --resume` needs no search, since the run has one.
-fn command() -> clap::Command {
-    Cli::command().mut_subcommand("run", |mut run| {
-        for required in ["draws", "family"] {
-            run =
-                run.mut_arg(required, |arg| arg.required(false).required_unless_present("resume"));
-        }
-        run
-    })
 }
 
 /// What clap has to say, in one line.
@@ -234,24 +222,23 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory as _;
+
     use super::*;
 
     #[test]
     fn the_command_line_is_well_formed() {
-        command().debug_assert();
+        Cli::command().debug_assert();
     }
 
     #[test]
-    fn a_run_needs_a_search_unless_it_is_resumed() {
+    fn a_run_is_a_search_or_is_resumed() {
         let parse = |line: &str| {
             let words = ["producer", "run"].into_iter().chain(line.split_whitespace());
-            let matches = command().try_get_matches_from(words);
-            matches.and_then(|m| Cli::from_arg_matches(&m)).map_err(|error| one_line(&error))
+            Cli::try_parse_from(words).map_err(|error| one_line(&error))
         };
         parse("--step 2 --draws d --family mt19937").unwrap();
         parse("--resume R").unwrap();
-        let missing = parse("--draws d").unwrap_err();
-        assert!(missing.contains("--family") && !missing.contains('\n'), "{missing}");
         let unknown = parse("--draws d --family mt19973").unwrap_err();
         assert!(unknown.contains("'mt19937'") && !unknown.contains('\n'), "{unknown}");
     }

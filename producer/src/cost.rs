@@ -9,6 +9,7 @@ use shared::{
     families::Family,
     job::{Arch, Engine},
     sieve::{Direction, Mode, Sieve},
+    statistics::Statistics,
     structure::Price,
     variable::{FIRST_EXPECTED, STRATEGIES},
 };
@@ -87,6 +88,19 @@ impl Cost {
         (operations - self.fixed).max(self.fixed) / self.each
     }
 }
+
+/// Of a correlation or an analysis: for each sample about 30 ns and 1 ns a lag on one core.
+#[must_use]
+pub fn of_statistics(statistics: &Statistics) -> Cost {
+    #[expect(clippy::cast_precision_loss, reason = "at most a thousand lags")]
+    let each = STATISTICS_SAMPLE + statistics.lags().len() as f64 * STATISTICS_LAG;
+    Cost { fixed: 0.0, each: f64::from(statistics.samples()) * each }
+}
+
+/// What making and counting one sample costs, in lane operations.
+const STATISTICS_SAMPLE: f64 = 900.0;
+/// What one sample costs for one lag.
+const STATISTICS_LAG: f64 = 30.0;
 
 /// The engine that a range of so many seeds is left to: of `Auto` the structural one where it is
 /// predicted to be clearly faster.

@@ -3,12 +3,13 @@
 use std::fmt;
 
 use serde::Serialize;
+use shared::{sieve::Sieve, statistics::Statistics};
 
 use crate::{
     chance,
     duration::Duration,
     planner::{Piece, Plan, Queue},
-    request::Request,
+    request::{Question, Request},
     summary::{HalfOpen, with_error},
 };
 
@@ -17,14 +18,20 @@ use crate::{
 pub struct DryRun {
     /// The generator.
     pub family: &'static str,
-    /// `sieve` or `reverse_sieve`.
+    /// `sieve`, `reverse_sieve`, `correlation` or `analysis`.
     pub kind: &'static str,
-    /// How many draws are compared.
-    pub window: u32,
-    /// How many must match.
-    pub need: u32,
-    /// How many must match in reverse order, for `both`.
-    pub reverse_need: u32,
+    /// A sieve's: how many draws are compared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub window: Option<u32>,
+    /// A sieve's: how many must match.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub need: Option<u32>,
+    /// A sieve's: how many must match in reverse order, for `both`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reverse_need: Option<u32>,
+    /// The question of `correlation` and `analysis`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub statistics: Option<Statistics>,
     /// What is covered, half-open.
     pub requested: HalfOpen,
     /// How many pieces.
@@ -71,13 +78,18 @@ impl DryRun {
         let requested = request.asked.requested();
         let chance = request.chance();
         let mut notes = request.notes.clone();
-        notes.extend(chance::notes(&request.sieve, requested.len()));
+        let (sieve, statistics) = match &request.question {
+            Question::Sieve(sieve) => (Some(sieve), None),
+            Question::Statistics(statistics) => (None, Some(*statistics)),
+        };
+        notes.extend(sieve.into_iter().flat_map(|sieve| chance::notes(sieve, requested.len())));
         Self {
-            family: request.sieve.family.name(),
+            family: request.question.generator(),
             kind: request.kind.name(),
-            window: request.sieve.window(),
-            need: request.sieve.need,
-            reverse_need: request.sieve.reverse_need,
+            window: sieve.map(Sieve::window),
+            need: sieve.map(|sieve| sieve.need),
+            reverse_need: sieve.map(|sieve| sieve.reverse_need),
+            statistics,
             requested: requested.into(),
             pieces: plan.pieces.len(),
             queues: plan.queues.iter().map(|queue| share(queue, &plan.pieces)).collect(),
@@ -114,11 +126,14 @@ impl fmt::Display for DryRun {
         let things = self.things();
         let HalfOpen { start, end } = self.requested;
         let count = end - u128::from(start);
-        writeln!(
-            f,
-            "{} of {}: {count} {things} in [{start}, {end}), {} of {} draws must match",
-            self.kind, self.family, self.need, self.window
-        )?;
+        write!(f, "{} of {}: {count} {things} in [{start}, {end}), ", self.kind, self.family)?;
+        match (self.need, self.window, self.statistics) {
+            (_, _, Some(statistics)) => writeln!(f, "{} samples of each", statistics.samples())?,
+            (need, window, None) => {
+                let (need, window) = (need.unwrap_or_default(), window.unwrap_or_default());
+                writeln!(f, "{need} of {window} draws must match")?;
+            }
+        }
         writeln!(
             f,
             "{} pieces, about {} on the slots that are known",
@@ -140,12 +155,14 @@ impl fmt::Display for DryRun {
                 Duration(queue.predicted_seconds)
             )?;
         }
-        writeln!(
-            f,
-            "expected by chance alone: {} survivors ({})",
-            with_error(self.expected_by_chance, self.expected_error),
-            self.expected_method
-        )?;
+        if self.statistics.is_none() {
+            writeln!(
+                f,
+                "expected by chance alone: {} survivors ({})",
+                with_error(self.expected_by_chance, self.expected_error),
+                self.expected_method
+            )?;
+        }
         for note in &self.notes {
             writeln!(f, "note: {note}")?;
         }

@@ -10,7 +10,7 @@ use std::{
 use serde::Serialize;
 use shared::{
     outcome::{Best, Sequences},
-    sieve::Mode,
+    sieve::{Mode, Sieve},
 };
 use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
 
@@ -70,6 +70,14 @@ pub enum ExportError {
     /// The certificate.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
+    /// A format that the run has nothing for.
+    #[error("run {run} is a {kind}, whose reports are written as json: use --format json")]
+    Reports {
+        /// The run.
+        run: String,
+        /// Its kind.
+        kind: String,
+    },
     /// The file or folder.
     #[error("{path} can't be written: {source}")]
     File {
@@ -109,6 +117,14 @@ pub fn write(
     out: impl Write,
 ) -> Result<(), ExportError> {
     let mut out = BufWriter::new(out);
+    if let Some(manifest) = run.manifest.as_ref().filter(|m| m.statistics.is_some()) {
+        if format != Format::Json {
+            let (run, kind) = (run.name.clone(), manifest.kind.clone());
+            return Err(ExportError::Reports { run, kind });
+        }
+        write_reports(ledger, run, &mut out)?;
+        return Ok(out.flush()?);
+    }
     match format {
         Format::Json => write_json(ledger, run, &mut out)?,
         Format::Csv => write_csv(ledger, run, &mut out)?,
@@ -122,17 +138,34 @@ pub fn write(
     Ok(out.flush()?)
 }
 
+/// An array of the reports of a correlation or an analysis.
+fn write_reports(ledger: &Ledger, run: &RunRow, out: &mut impl Write) -> Result<(), ExportError> {
+    let mut separator = "[\n";
+    ledger.each_report(run, u64::MAX, |report| -> Result<(), ExportError> {
+        out.write_all(separator.as_bytes())?;
+        separator = ",\n";
+        serde_json::to_writer(&mut *out, &report).map_err(io::Error::from)?;
+        Ok(())
+    })?;
+    out.write_all(if separator == "[\n" { b"[]\n" } else { b"\n]\n" })?;
+    Ok(())
+}
+
+fn sieve(run: &RunRow) -> Option<&Sieve> {
+    run.manifest.as_ref().and_then(|manifest| manifest.sieve.as_ref())
+}
+
 fn window(run: &RunRow) -> usize {
-    run.manifest.as_ref().map_or(1, |manifest| manifest.sieve.draws.len())
+    sieve(run).map_or(1, |sieve| sieve.draws.len())
 }
 
 fn mode(run: &RunRow) -> Mode {
-    run.manifest.as_ref().map_or(Mode::Fixed, |manifest| manifest.sieve.mode)
+    sieve(run).map_or(Mode::Fixed, |sieve| sieve.mode)
 }
 
 fn write_json(ledger: &Ledger, run: &RunRow, out: &mut impl Write) -> Result<(), ExportError> {
     let total = window(run);
-    let family = run.manifest.as_ref().map_or("", |manifest| manifest.sieve.family.name());
+    let family = sieve(run).map_or("", |sieve| sieve.family.name());
     let mut separator = "[\n";
     ledger.each_survivor(run, |kept: Kept| -> Result<(), ExportError> {
         let record = Record::new(kept, total);
@@ -290,7 +323,7 @@ pub fn write_certificate_into(
     })
 }
 
-/// Writes a complete run's outputs, `survivors.json`, `summary.json` and `certificate.json`, into
+/// Writes a complete run's outputs, `survivors.json` (or `reports.json`), `summary.json` and `certificate.json`, into
 /// `folder/RUN`. Each file appears whole or not at all.
 ///
 /// # Errors
@@ -303,7 +336,9 @@ pub fn write_outputs(ledger: &Ledger, name: &str, folder: &Path) -> Result<(), E
         move |source| ExportError::File { path, source }
     };
     fs::create_dir_all(&folder).map_err(failed(&folder))?;
-    whole_file(&folder.join("survivors.json"), |file| write(ledger, &run, Format::Json, file))?;
+    let reports = run.manifest.as_ref().is_some_and(|manifest| manifest.statistics.is_some());
+    let name = if reports { "reports.json" } else { "survivors.json" };
+    whole_file(&folder.join(name), |file| write(ledger, &run, Format::Json, file))?;
     let summary = RunSummary::read(ledger, &run, 0)?;
     whole_file(&folder.join("summary.json"), |mut file| {
         serde_json::to_writer_pretty(&mut file, &summary).map_err(io::Error::from)?;

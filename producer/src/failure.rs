@@ -87,7 +87,9 @@ impl From<ExportError> for Failure {
         match error {
             ExportError::Ledger(error)
             | ExportError::Certificate(CertificateError::Ledger(error)) => error.into(),
-            ExportError::Certificate(_) | ExportError::File { .. } => Self::usage(error),
+            ExportError::Certificate(_)
+            | ExportError::Reports { .. }
+            | ExportError::File { .. } => Self::usage(error),
             ExportError::Stream(error) => error.into(),
         }
     }

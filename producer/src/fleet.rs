@@ -11,7 +11,7 @@ use crate::{
     cost,
     ledger::{LearnedRate, Ledger, LedgerError},
     planner::Fleet,
-    request::Request,
+    request::{Question, Request},
 };
 
 /// Nodes heard within so many seconds count as there.
@@ -75,9 +75,10 @@ pub fn fleet(settings: &Settings, known: &Known, request: &Request) -> (Vec<Flee
         let threads: Vec<u32> = slots.iter().filter(|s| s.0 == arch).map(|s| s.1).collect();
         let Some(&most) = threads.iter().max() else { continue };
         let rates = known.rates.iter().filter(|rate| {
-            rate.key.arch == arch
-                && rate.key.family == request.sieve.family
-                && rate.key.threads == most
+            // What is learned is how fast sieves are.
+            let family =
+                matches!(&request.question, Question::Sieve(s) if s.family == rate.key.family);
+            rate.key.arch == arch && family && rate.key.threads == most
         });
         // Several models: the slowest is planned for, and faster ones take more pieces.
         let rate = rates.map(|rate| rate.operations_per_second).reduce(f64::min);

@@ -26,6 +26,7 @@ mod sample;
 mod serve;
 pub mod server;
 pub mod sieve_args;
+pub mod statistics_args;
 pub mod strategies;
 pub mod summary;
 pub mod verify;

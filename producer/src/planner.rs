@@ -9,15 +9,16 @@
 use shared::{
     job::{Arch, Engine, Job, MAX_CANDIDATES, Task},
     settings::PlannerSettings,
-    sieve::{Direction, Seeds},
+    sieve::{Direction, Seeds, Sieve},
     spans::Span,
+    statistics::{MAX_REPORT_BYTES, Statistics},
 };
 
 use crate::{
     chance::{self, Witnesses},
     cost::{self, Cost},
     duration::Duration,
-    request::{Asked, Request},
+    request::{Asked, Question, Request},
 };
 
 /// The most pieces of one plan.
@@ -66,6 +67,8 @@ pub struct PlanInput {
     pub min_seconds: f64,
     /// Seeds a piece, if they were asked for.
     pub chunk: Option<u64>,
+    /// How many seeds an outcome has room for, where each of them is reported.
+    pub reported: Option<u64>,
 }
 
 impl PlanInput {
@@ -73,8 +76,44 @@ impl PlanInput {
     /// counts.
     #[must_use]
     pub fn of(request: &Request, fleet: Vec<Fleet>, settings: &PlannerSettings) -> Self {
+        match &request.question {
+            Question::Sieve(sieve) => Self::of_sieve(request, sieve, fleet, settings),
+            Question::Statistics(statistics) => {
+                Self::of_statistics(request, statistics, fleet, settings)
+            }
+        }
+    }
+
+    fn of_statistics(
+        request: &Request,
+        statistics: &Statistics,
+        mut fleet: Vec<Fleet>,
+        settings: &PlannerSettings,
+    ) -> Self {
+        fleet.retain(|slots| slots.arch == Arch::Cpu);
+        Self {
+            requested: request.asked.requested(),
+            candidates: matches!(request.asked, Asked::Candidates(_)),
+            engine: Engine::Auto,
+            cost: cost::of_statistics(statistics),
+            chance_per_seed: 0.0,
+            max_survivors: request.max_survivors,
+            remedy: String::new(),
+            fleet,
+            target_seconds: settings.target_seconds,
+            min_seconds: settings.min_seconds,
+            chunk: request.chunk,
+            reported: Some((MAX_REPORT_BYTES / statistics.report_bytes()) as u64),
+        }
+    }
+
+    fn of_sieve(
+        request: &Request,
+        sieve: &Sieve,
+        fleet: Vec<Fleet>,
+        settings: &PlannerSettings,
+    ) -> Self {
         let requested = request.asked.requested();
-        let sieve = &request.sieve;
         let chance_per_seed = request.chance().per_seed;
         let wanted = |arch| request.arch.is_none_or(|asked| asked == arch);
         let mut fleet: Vec<Fleet> = fleet.into_iter().filter(|slots| wanted(slots.arch)).collect();
@@ -101,9 +140,10 @@ impl PlanInput {
             target_seconds: settings.target_seconds,
             min_seconds: settings.min_seconds,
             chunk: request.chunk,
+            reported: None,
         };
         if input.too_many_expected() {
-            input.remedy = remedy(request);
+            input.remedy = remedy(request, sieve);
         }
         input
     }
@@ -120,17 +160,17 @@ impl PlanInput {
 }
 
 /// What to ask for instead of a search that expects too many survivors.
-fn remedy(request: &Request) -> String {
+fn remedy(request: &Request, sieve: &Sieve) -> String {
     #[expect(clippy::cast_precision_loss, reason = "a limit on an expectation")]
     let limit = request.max_survivors as f64;
     let seeds = request.asked.requested().len();
-    let Some(need) = chance::need_that_fits(&request.sieve, seeds, limit) else {
+    let Some(need) = chance::need_that_fits(sieve, seeds, limit) else {
         return "no --min-matches of this window would fit: use a longer --window, a smaller range \
                 or fewer skips, or raise --max-survivors"
             .to_owned();
     };
-    let reverse = request.sieve.reverse_need.max(need);
-    let flags = match request.sieve.direction {
+    let reverse = sieve.reverse_need.max(need);
+    let flags = match sieve.direction {
         Direction::Forward => format!("--min-matches {need}"),
         Direction::Reverse => {
             format!("--min-matches {need} (or --reverse-min-matches {need}, if that is in use)")
@@ -398,6 +438,10 @@ fn by_time(input: &PlanInput, shares: &[Share]) -> Result<(Vec<Vec<u128>>, f64),
 
 /// The most seeds in one piece, whatever the time they take, and why.
 fn longest(input: &PlanInput) -> (u128, &'static str) {
+    if let Some(most) = input.reported {
+        let listed = if input.candidates { MAX_CANDIDATES as u128 } else { u128::MAX };
+        return (listed.min(most.max(1).into()), "an outcome has no room for more reports");
+    }
     let by_chance = to_u128(MAX_PIECE_SURVIVORS / input.chance_per_seed).max(1);
     if input.candidates && by_chance >= MAX_CANDIDATES as u128 {
         return (MAX_CANDIDATES as u128, "a piece carries at most 50000 candidates: list fewer");
@@ -532,17 +576,13 @@ pub fn jobs<'a>(
     plan: &'a Plan,
     run: &'a str,
 ) -> impl Iterator<Item = Job> + 'a {
-    let mut witnesses = Witnesses::of(&request.sieve);
+    let mut task = tasks(request);
     plan.pieces.iter().enumerate().map(move |(number, piece)| Job {
         run: run.to_owned(),
         epoch: 1,
         id: format!("{run}.{number:05}"),
         seq: 1,
-        task: Task::Sieve {
-            sieve: request.sieve.clone(),
-            seeds: seeds(&request.asked, piece.span),
-            witness: witnesses.for_piece(piece.span.len()),
-        },
+        task: task(piece.span),
         arch: piece.arch,
         urgency: request.urgency,
         engine: plan.engine,
@@ -555,6 +595,23 @@ pub fn jobs<'a>(
         soft_seconds: plan.soft_seconds,
         memory_mb: 0,
     })
+}
+
+/// What makes the task of a piece.
+fn tasks(request: &Request) -> Box<dyn FnMut(Span) -> Task + '_> {
+    let seeds = |span| seeds(&request.asked, span);
+    match &request.question {
+        Question::Sieve(sieve) => {
+            let mut witnesses = Witnesses::of(sieve);
+            Box::new(move |span| {
+                let witness = witnesses.for_piece(span.len());
+                Task::Sieve { sieve: sieve.clone(), seeds: seeds(span), witness }
+            })
+        }
+        Question::Statistics(statistics) => {
+            Box::new(move |span| Task::Statistics { statistics: *statistics, seeds: seeds(span) })
+        }
+    }
 }
 
 fn seeds(asked: &Asked, span: Span) -> Seeds {

@@ -33,13 +33,14 @@ fn input(length: u128, fleet: Vec<Fleet>) -> PlanInput {
         target_seconds: 30.0,
         min_seconds: 2.0,
         chunk: None,
+        reported: None,
     }
 }
 
 fn request(asked: Asked, draws: usize, need: u32) -> Request {
     Request {
         kind: Kind::Sieve,
-        sieve: Sieve {
+        question: Question::Sieve(Sieve {
             family: Family::Xorshift64,
             direction: Direction::Forward,
             mode: Mode::Fixed,
@@ -49,7 +50,7 @@ fn request(asked: Asked, draws: usize, need: u32) -> Request {
             skips: Skips { lo: 0, hi: 20 },
             need,
             reverse_need: need,
-        },
+        }),
         asked,
         engine: Engine::Auto,
         arch: None,
@@ -60,6 +61,13 @@ fn request(asked: Asked, draws: usize, need: u32) -> Request {
         max_attempts: 3,
         sample: None,
         notes: Vec::new(),
+    }
+}
+
+fn sieve(request: &mut Request) -> &mut Sieve {
+    match &mut request.question {
+        Question::Sieve(sieve) => sieve,
+        Question::Statistics(statistics) => panic!("{statistics}"),
     }
 }
 
@@ -319,18 +327,18 @@ fn refusals_name_their_figures() {
 #[test]
 fn a_request_with_too_many_survivors_is_told_the_need_that_fits() {
     let mut loose = request(Asked::Range(Span::half_open(0, 1 << 40).unwrap()), 8, 2);
-    loose.sieve.modulus = 1000;
-    loose.sieve.draws.fill(7);
+    sieve(&mut loose).modulus = 1000;
+    sieve(&mut loose).draws.fill(7);
     let settings = PlannerSettings { target_seconds: 30.0, min_seconds: 2.0 };
     let fleet = || vec![fleet(Arch::Cpu, 2, 3e10), fleet(Arch::Cuda, 2, 1e13)];
     let message = plan(&PlanInput::of(&loose, fleet(), &settings)).unwrap_err().to_string();
     assert!(message.contains("--min-matches 3 would fit"), "{message}");
-    loose.sieve.need = 3;
+    sieve(&mut loose).need = 3;
     loose.arch = Some(Arch::Cpu);
     let error = plan(&PlanInput::of(&loose, fleet(), &settings));
     assert!(error.is_ok() || matches!(error, Err(PlanError::TooLong { .. })), "{error:?}");
-    loose.sieve.direction = Direction::Both;
-    (loose.sieve.need, loose.sieve.reverse_need) = (1, 1);
+    sieve(&mut loose).direction = Direction::Both;
+    (sieve(&mut loose).need, sieve(&mut loose).reverse_need) = (1, 1);
     let message = plan(&PlanInput::of(&loose, fleet(), &settings)).unwrap_err().to_string();
     assert!(message.contains("--min-matches 2 --reverse-min-matches 2"), "{message}");
     loose.max_survivors = 0;
@@ -342,10 +350,10 @@ fn a_request_with_too_many_survivors_is_told_the_need_that_fits() {
 #[test]
 fn the_demo_is_planned_for_two_slots() {
     let mut demo = request(Asked::Range(Span::half_open(0, 1 << 32).unwrap()), 12, 12);
-    demo.sieve.family = Family::JavaRandom;
-    demo.sieve.modulus = 1000;
-    demo.sieve.draws.fill(7);
-    demo.sieve.skips = Skips { lo: 0, hi: 2 };
+    sieve(&mut demo).family = Family::JavaRandom;
+    sieve(&mut demo).modulus = 1000;
+    sieve(&mut demo).draws.fill(7);
+    sieve(&mut demo).skips = Skips { lo: 0, hi: 2 };
     let settings = PlannerSettings { target_seconds: 30.0, min_seconds: 2.0 };
     let rate = cost::default_operations_per_second(Arch::Cpu);
     // Left to itself it is a structural search: one job, since a half costs as much as the whole.
@@ -366,4 +374,33 @@ fn the_demo_is_planned_for_two_slots() {
     for part in ["sieve of java_random", "4294967296 seeds", "12 of 12", "cpu", "by chance alone"] {
         assert!(text.contains(part), "{text}");
     }
+}
+
+/// Statistics are the processor's, and a piece is no longer than what one outcome has room for.
+#[test]
+fn statistics_are_planned_in_slices_that_an_outcome_has_room_for() {
+    let statistics = Statistics::Analysis {
+        source: shared::statistics::Source::Stream(Family::Pcg32),
+        samples: 1000,
+        mapping: shared::statistics::Mapping::Mod,
+        range: 1000,
+    };
+    let range = Span::half_open(7, 100_007).unwrap();
+    let mut asked = request(Asked::Range(range), 1, 1);
+    asked.kind = Kind::Analysis;
+    asked.question = Question::Statistics(statistics);
+    let fleet = vec![fleet(Arch::Cpu, 2, 3e10), fleet(Arch::Cuda, 2, 1e13)];
+    let settings = PlannerSettings { target_seconds: 30.0, min_seconds: 2.0 };
+    let plan = plan(&PlanInput::of(&asked, fleet, &settings)).unwrap();
+    let covered: Spans = plan.pieces.iter().map(|piece| piece.span).collect();
+    assert_eq!(covered.as_slice(), [range]);
+    for job in jobs(&asked, &plan, "r") {
+        job.validate().unwrap();
+        assert_eq!((job.arch, job.engine), (Arch::Cpu, Engine::Auto));
+        let most = shared::statistics::MAX_REPORT_BYTES / statistics.report_bytes();
+        assert!(job.span().unwrap().len() <= most as u128);
+    }
+    let text = DryRun::of(&asked, &plan).to_string();
+    assert!(text.starts_with("analysis of pcg32: 100000 seeds"), "{text}");
+    assert!(text.contains("1000 samples of each") && !text.contains("chance"), "{text}");
 }

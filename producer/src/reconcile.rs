@@ -14,6 +14,7 @@ use shared::{
     messages::{Heartbeat, RunOpened},
     settings::Settings,
     spans::{Span, Spans},
+    statistics::Statistics,
 };
 use tokio::time::Instant;
 
@@ -21,7 +22,7 @@ use crate::{
     fleet::{Known, fleet},
     ledger::{Ledger, LedgerError, RunRow},
     planner::{self, Piece, PlanError, PlanInput},
-    request::{Asked, Request},
+    request::{Asked, Question, Request},
     sieve_args::Kind,
 };
 
@@ -123,9 +124,21 @@ fn jobs_for(
     } else {
         Asked::Range(manifest.requested)
     };
+    let (kind, question) = match (&manifest.sieve, &manifest.statistics) {
+        (_, Some(statistics @ Statistics::Correlation { .. })) => {
+            (Kind::Correlation, Question::Statistics(*statistics))
+        }
+        (_, Some(statistics)) => (Kind::Analysis, Question::Statistics(*statistics)),
+        (Some(sieve), None) if manifest.parts > 0 => {
+            (Kind::ReverseSieve, Question::Sieve(sieve.clone()))
+        }
+        (Some(sieve), None) => (Kind::Sieve, Question::Sieve(sieve.clone())),
+        // The ledger takes no such manifest.
+        (None, None) => return Ok(Vec::new()),
+    };
     let request = Request {
-        kind: if manifest.parts > 0 { Kind::ReverseSieve } else { Kind::Sieve },
-        sieve: manifest.sieve.clone(),
+        kind,
+        question,
         asked,
         engine: manifest.engine,
         arch: manifest.arch,

@@ -6,6 +6,7 @@ use shared::{
     messages::MaxDead,
     sieve::{Direction, InvalidSieve, MAX_POSITION, MAX_SKIP, MAX_WINDOW, Mode, Sieve, Skips},
     spans::Span,
+    statistics::{InvalidStatistics, Statistics},
     structure::{Unsuited, suits},
 };
 
@@ -46,13 +47,42 @@ impl Asked {
     }
 }
 
+/// The question put to every seed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Question {
+    /// Whether it reproduces draws.
+    Sieve(Sieve),
+    /// What its outputs look like.
+    Statistics(Statistics),
+}
+
+impl Question {
+    /// The generator's name.
+    #[must_use]
+    pub const fn generator(&self) -> &'static str {
+        match self {
+            Self::Sieve(sieve) => sieve.family.name(),
+            Self::Statistics(statistics) => statistics.generator(),
+        }
+    }
+
+    /// The sieve, if it is one.
+    #[must_use]
+    pub const fn sieve(&self) -> Option<&Sieve> {
+        match self {
+            Self::Sieve(sieve) => Some(sieve),
+            Self::Statistics(_) => None,
+        }
+    }
+}
+
 /// A request that makes sense.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Request {
     /// What kind of search it is.
     pub kind: Kind,
     /// The question put to every seed.
-    pub sieve: Sieve,
+    pub question: Question,
     /// The seeds.
     pub asked: Asked,
     /// Which engine is asked for.
@@ -76,10 +106,13 @@ pub struct Request {
 }
 
 impl Request {
-    /// What chance alone makes of a seed.
+    /// What chance alone makes of a seed; nothing of a correlation or an analysis.
     #[must_use]
     pub fn chance(&self) -> Chance {
-        chance::of(&self.sieve, self.sample)
+        match &self.question {
+            Question::Sieve(sieve) => chance::of(sieve, self.sample),
+            Question::Statistics(_) => Chance { per_seed: 0.0, error: None, method: "none" },
+        }
     }
 }
 
@@ -168,6 +201,43 @@ pub enum RequestError {
         /// What is wrong and what to do.
         problem: &'static str,
     },
+    /// An option without which there is nothing to do.
+    #[error("{flag} is missing: {problem}")]
+    Missing {
+        /// The option.
+        flag: &'static str,
+        /// What to name by it.
+        problem: &'static str,
+    },
+    /// A list of seeds that is none.
+    #[error("--seeds: {0} (seeds are separated by commas)")]
+    Seeds(String),
+    /// A seed past what the generator of a correlation or an analysis takes.
+    #[error("{flag} is {value}, but {generator} takes {bits}-bit seeds (below 2^{bits})")]
+    StatisticsWidth {
+        /// The option.
+        flag: &'static str,
+        /// Its value.
+        value: u128,
+        /// The generator.
+        generator: &'static str,
+        /// Its seed width.
+        bits: u32,
+    },
+    /// More reports than anybody would read.
+    #[error(
+        "a report of each of {seeds} seeds would be kept, more than --max-survivors {limit}: ask \
+         for fewer seeds, or raise it"
+    )]
+    ManyReports {
+        /// How many seeds.
+        seeds: u128,
+        /// The limit.
+        limit: u64,
+    },
+    /// Statistics that make no sense.
+    #[error(transparent)]
+    Statistics(#[from] InvalidStatistics),
     /// Anything else that the sieve itself refuses.
     #[error(transparent)]
     Sieve(#[from] InvalidSieve),
@@ -182,19 +252,30 @@ impl SieveArgs {
     /// # Errors
     /// [`RequestError`]: one line that says what is wrong, with the value, and what to do.
     pub fn resolve(&self) -> Result<Request, RequestError> {
+        if matches!(self.kind, Kind::Correlation | Kind::Analysis) {
+            return self.resolve_statistics();
+        }
+        if let Some(flag) = self.statistics.first_given() {
+            let problem = "belongs to --kind correlation or analysis: add that, or leave it out";
+            return Err(RequestError::Kind { flag, problem });
+        }
+        let family = self.family.ok_or(RequestError::Missing {
+            flag: "--family",
+            problem: "name the generator (`producer families` lists all)",
+        })?;
         let mut notes = Vec::new();
         let window = within("--window", self.window, 1, MAX_WINDOW as u64)?;
-        let modulus = within("--modulus", self.modulus, 2, modulus_limit(self.family))?;
+        let modulus = within("--modulus", self.modulus, 2, modulus_limit(family))?;
         let advance = match self.advance {
             Some(advance) => within("--advance", advance, 0, MAX_POSITION)?,
             None => within("--offset", self.offset, 0, MAX_POSITION)?,
         };
         let (need, reverse_need) = self.needs(window)?;
         let skips = self.skips()?;
-        let asked = self.asked(&mut notes)?;
+        let asked = self.asked(family, &mut notes)?;
         let draws = self.window_draws(to_usize(window), modulus, &mut notes)?;
         let sieve = Sieve {
-            family: self.family,
+            family,
             direction: self.direction,
             mode: self.mode,
             modulus: to_u32(modulus),
@@ -211,29 +292,35 @@ impl SieveArgs {
                 return Err(Unsuited::Candidates.into());
             }
         }
-        let chunk = match self.chunk.asked() {
-            Some(chunk) => Some(within("--chunk", chunk, 1, u64::MAX)?),
-            None => None,
-        };
         Ok(Request {
             kind: self.kind,
-            sieve,
+            question: Question::Sieve(sieve),
             asked,
             engine: self.engine,
             arch: self.arch.asked(),
-            chunk,
-            max_survivors: within("--max-survivors", self.max_survivors, 0, u64::MAX)?,
+            chunk: self.chunk_asked()?,
+            max_survivors: self.most_survivors()?,
             max_dead: self.max_dead,
             urgency: self.urgency,
-            max_attempts: to_u32(within(
-                "--max-attempts",
-                self.max_attempts,
-                1,
-                u64::from(MAX_ATTEMPTS),
-            )?),
+            max_attempts: self.attempts()?,
             sample: None,
             notes,
         })
+    }
+
+    /// Seeds (or candidates) a piece, if they were asked for.
+    pub(crate) fn chunk_asked(&self) -> Result<Option<u64>, RequestError> {
+        self.chunk.asked().map(|chunk| within("--chunk", chunk, 1, u64::MAX)).transpose()
+    }
+
+    /// The most survivors that may be expected.
+    pub(crate) fn most_survivors(&self) -> Result<u64, RequestError> {
+        within("--max-survivors", self.max_survivors, 0, u64::MAX)
+    }
+
+    /// How often a job is tried.
+    pub(crate) fn attempts(&self) -> Result<u32, RequestError> {
+        within("--max-attempts", self.max_attempts, 1, u64::from(MAX_ATTEMPTS)).map(to_u32)
     }
 
     /// How many draws must match: in the direction asked for, and in reverse.
@@ -288,13 +375,9 @@ impl SieveArgs {
         Ok(Skips { lo, hi })
     }
 
-    fn asked(&self, notes: &mut Vec<String>) -> Result<Asked, RequestError> {
+    fn asked(&self, family: Family, notes: &mut Vec<String>) -> Result<Asked, RequestError> {
         let wrong = |flag, problem| Err(RequestError::Kind { flag, problem });
         match (self.kind, &self.candidates) {
-            (Kind::Sieve, None) => self.range().map(Asked::Range),
-            (Kind::Sieve, Some(_)) => {
-                wrong("--candidates", "belongs to --kind reverse_sieve: add that, or leave it out")
-            }
             (Kind::ReverseSieve, None) => {
                 wrong("--kind reverse_sieve", "tests listed seeds: name their file by --candidates")
             }
@@ -303,7 +386,7 @@ impl SieveArgs {
                 "has no meaning with --candidates: leave it out, or leave the candidates out",
             ),
             (Kind::ReverseSieve, Some(file)) => {
-                let listed = candidates::read(file, self.family)?;
+                let listed = candidates::read(file, family)?;
                 if listed.repeated > 0 {
                     notes.push(format!(
                         "{} of the listed candidates are repetitions and were left out",
@@ -312,15 +395,18 @@ impl SieveArgs {
                 }
                 Ok(Asked::Candidates(listed.seeds))
             }
+            (_, None) => self.range(family).map(Asked::Range),
+            (_, Some(_)) => {
+                wrong("--candidates", "belongs to --kind reverse_sieve: add that, or leave it out")
+            }
         }
     }
 
-    fn range(&self) -> Result<Span, RequestError> {
-        let most = self.family.seed_end();
+    fn range(&self, family: Family) -> Result<Span, RequestError> {
+        let most = family.seed_end();
         let start = self.seed_start.unwrap_or(0);
         let end = self.seed_end.unwrap_or_else(|| most.min(1 << 32));
-        let bits = self.family.about().seed_bits;
-        let family = self.family;
+        let bits = family.about().seed_bits;
         if end > most {
             return Err(RequestError::SeedWidth {
                 flag: "--seed-end",
@@ -347,7 +433,11 @@ impl SieveArgs {
         modulus: u64,
         notes: &mut Vec<String>,
     ) -> Result<Vec<u32>, RequestError> {
-        let draws = draws::read(&self.draws, self.sessions.as_deref())?;
+        let file = self.draws.as_deref().ok_or(RequestError::Missing {
+            flag: "--draws",
+            problem: "name the file of the draws",
+        })?;
+        let draws = draws::read(file, self.sessions.as_deref())?;
         let there = draws.len();
         let Some(last_start) = there.checked_sub(window) else {
             return Err(RequestError::FewDraws { window, there });
@@ -373,13 +463,19 @@ fn modulus_limit(family: Family) -> u64 {
     if family == Family::JavaRandom { i32::MAX as u64 } else { u64::from(u32::MAX) }
 }
 
-fn within(flag: &'static str, value: u128, low: u64, high: u64) -> Result<u64, RequestError> {
+/// A number inside its limits.
+pub(crate) fn within(
+    flag: &'static str,
+    value: u128,
+    low: u64,
+    high: u64,
+) -> Result<u64, RequestError> {
     let inside = u64::try_from(value).ok().filter(|value| (low..=high).contains(value));
     inside.ok_or(RequestError::OutOfRange { flag, value, low, high })
 }
 
 /// A number that the limits above keep within `u32`.
-fn to_u32(value: u64) -> u32 {
+pub(crate) fn to_u32(value: u64) -> u32 {
     u32::try_from(value).unwrap_or(u32::MAX)
 }
 
@@ -453,6 +549,17 @@ mod tests {
         resolve(&format!("--family mt19937 {line}")).unwrap()
     }
 
+    fn of(request: &Request) -> &Sieve {
+        match &request.question {
+            Question::Sieve(sieve) => sieve,
+            Question::Statistics(statistics) => panic!("{statistics}"),
+        }
+    }
+
+    fn sieve(line: &str) -> Sieve {
+        of(&request(line)).clone()
+    }
+
     fn refusal(line: &str) -> String {
         resolve(&format!("--family mt19937 {line}")).unwrap_err()
     }
@@ -461,22 +568,22 @@ mod tests {
     fn the_defaults_make_a_request() {
         let request = request("");
         assert_eq!(request.asked, Asked::Range(Span::half_open(0, 1 << 32).unwrap()));
-        assert_eq!(request.sieve.draws[..3], [0, 101, 202]);
-        assert_eq!(request.sieve.draws[29], 2929 % 1000);
-        assert_eq!((request.sieve.need, request.sieve.reverse_need), (15, 15));
-        assert_eq!(request.sieve.skips, Skips { lo: 0, hi: 20 });
+        assert_eq!(of(&request).draws[..3], [0, 101, 202]);
+        assert_eq!(of(&request).draws[29], 2929 % 1000);
+        assert_eq!((of(&request).need, of(&request).reverse_need), (15, 15));
+        assert_eq!(of(&request).skips, Skips { lo: 0, hi: 20 });
         assert_eq!((request.arch, request.chunk, request.max_attempts), (None, None, 3));
-        request.sieve.validate().unwrap();
+        of(&request).validate().unwrap();
     }
 
     #[test]
     fn offset_moves_window_and_advance_unless_they_are_set_apart() {
-        let both = request("--offset 4");
-        assert_eq!((both.sieve.advance, both.sieve.draws[0]), (4, 404));
-        let apart = request("--offset 4 --window-offset 1 --advance 9");
-        assert_eq!((apart.sieve.advance, apart.sieve.draws[0]), (9, 101));
+        let both = sieve("--offset 4");
+        assert_eq!((both.advance, both.draws[0]), (4, 404));
+        let apart = sieve("--offset 4 --window-offset 1 --advance 9");
+        assert_eq!((apart.advance, apart.draws[0]), (9, 101));
         let clamped = request("--offset 43");
-        assert_eq!((clamped.sieve.advance, clamped.sieve.draws[0]), (43, 10));
+        assert_eq!((of(&clamped).advance, of(&clamped).draws[0]), (43, 10));
         assert!(clamped.notes.iter().any(|note| note.contains("starts at draw 10")));
     }
 
@@ -492,20 +599,20 @@ mod tests {
             ("--min-matches 7", 7),
             ("--window 1", 1),
         ] {
-            assert_eq!(request(line).sieve.need, need, "{line}");
+            assert_eq!(sieve(line).need, need, "{line}");
         }
-        let both = request("--direction both --min-matches 9 --reverse-threshold 0.1").sieve;
+        let both = sieve("--direction both --min-matches 9 --reverse-threshold 0.1");
         assert_eq!((both.need, both.reverse_need), (9, 3));
-        let both = request("--direction both --min-matches 9").sieve;
+        let both = sieve("--direction both --min-matches 9");
         assert_eq!((both.need, both.reverse_need), (9, 9));
-        let reverse = request("--direction reverse --threshold 0.5 --reverse-min-matches 4").sieve;
+        let reverse = sieve("--direction reverse --threshold 0.5 --reverse-min-matches 4");
         assert_eq!((reverse.need, reverse.reverse_need), (4, 4));
-        assert_eq!(request("--direction reverse --threshold 0.5").sieve.need, 15);
+        assert_eq!(sieve("--direction reverse --threshold 0.5").need, 15);
     }
 
     #[test]
     fn variable_skips_are_not_asked_for() {
-        let sieve = request("--mode variable").sieve;
+        let sieve = sieve("--mode variable");
         assert_eq!((sieve.mode, sieve.skips), (Mode::Variable, Skips { lo: 0, hi: 0 }));
     }
 
@@ -523,7 +630,7 @@ mod tests {
     fn candidates_are_a_reverse_sieve() {
         let request = request("--kind reverse_sieve --candidates FILE");
         assert_eq!(request.asked, Asked::Candidates(vec![5, 6]));
-        assert_eq!(request.sieve.direction, Direction::Forward);
+        assert_eq!(of(&request).direction, Direction::Forward);
         assert!(request.notes[0].contains("1 of the listed"), "{:?}", request.notes);
     }
 

@@ -4,7 +4,7 @@
 use shared::{
     job::{Engine, MAX_CANDIDATES},
     outcome::SieveResult,
-    sieve::{Mode, Seeds},
+    sieve::{Mode, Seeds, Sieve},
     witness::{Witness, splitmix64},
 };
 
@@ -26,10 +26,11 @@ const MOST_OPERATIONS: f64 = 3e11;
 /// # Errors
 /// A runner that fails.
 pub(crate) async fn sampled(mut request: Request) -> Result<Request, Failure> {
-    if request.sieve.mode != Mode::Variable {
+    let Some(sieve) = request.question.sieve() else { return Ok(request) };
+    if sieve.mode != Mode::Variable {
         return Ok(request);
     }
-    match take(&request).await {
+    match take(sieve, request.engine).await {
         Ok(sample) => request.sample = Some(sample),
         Err(RetestError::Absent(_)) => {}
         Err(error) => return Err(Failure::internal(error)),
@@ -37,9 +38,8 @@ pub(crate) async fn sampled(mut request: Request) -> Result<Request, Failure> {
     Ok(request)
 }
 
-async fn take(request: &Request) -> Result<Sample, RetestError> {
-    let sieve = &request.sieve;
-    let each = crate::cost::Cost::of(sieve, request.engine).each;
+async fn take(sieve: &Sieve, engine: Engine) -> Result<Sample, RetestError> {
+    let each = crate::cost::Cost::of(sieve, engine).each;
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most 2^16")]
     let seeds = (MOST_OPERATIONS / each).clamp(1.0, f64::from(SEEDS)) as u32;
     let runners = Runners::beside_this_program()?;

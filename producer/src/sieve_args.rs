@@ -13,7 +13,9 @@ use shared::{
     sieve::{Direction, Mode, Skips},
 };
 
-/// What a sieve run is over.
+use crate::statistics_args::StatisticsArgs;
+
+/// What a run is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Kind {
     /// Every seed of a range.
@@ -21,11 +23,15 @@ pub enum Kind {
     Sieve,
     /// Listed candidates.
     ReverseSieve,
+    /// Autocorrelations of single seeds.
+    Correlation,
+    /// Uniformity, correlations and runs of single seeds.
+    Analysis,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 2] = [Self::Sieve, Self::ReverseSieve];
+    pub const ALL: [Self; 4] = [Self::Sieve, Self::ReverseSieve, Self::Correlation, Self::Analysis];
 
     /// Its name on the command line and in manifests.
     #[must_use]
@@ -33,6 +39,8 @@ impl Kind {
         match self {
             Self::Sieve => "sieve",
             Self::ReverseSieve => "reverse_sieve",
+            Self::Correlation => "correlation",
+            Self::Analysis => "analysis",
         }
     }
 }
@@ -63,7 +71,7 @@ pub struct SieveArgs {
     /// Draws file: a JSON array of integers or of objects with a `draw`, a CSV with a `draw`
     /// column, or one integer per line
     #[arg(long, value_name = "FILE", help_heading = "Draws")]
-    pub draws: PathBuf,
+    pub draws: Option<PathBuf>,
     /// Take only the draws of these sessions, separated by commas
     #[arg(long, value_name = "NAMES", help_heading = "Draws")]
     pub sessions: Option<String>,
@@ -90,8 +98,9 @@ pub struct SieveArgs {
 
     /// The generator with its seeding (`producer families` lists all)
     #[arg(long, value_name = "NAME", value_parser = family, help_heading = "Search")]
-    pub family: Family,
-    /// What is searched: a range of seeds (sieve) or listed candidates (reverse_sieve)
+    pub family: Option<Family>,
+    /// What is searched: a range of seeds (sieve) or listed candidates (reverse_sieve); or what is
+    /// computed of each seed without draws (correlation, analysis)
     #[arg(long, value_name = "KIND", default_value = "sieve", value_parser = kind,
         help_heading = "Search")]
     pub kind: Kind,
@@ -176,6 +185,10 @@ pub struct SieveArgs {
     #[arg(long, value_name = "N", default_value_t = u128::from(DEFAULT_ATTEMPTS),
         value_parser = count, allow_negative_numbers = true, help_heading = "Jobs")]
     pub max_attempts: u128,
+
+    /// The options of the statistics.
+    #[command(flatten)]
+    pub statistics: StatisticsArgs,
 }
 
 /// A count as people write it: `16777216`, `16_777_216`, `2^24`, `0x1000000`.
@@ -206,7 +219,8 @@ pub fn count(text: &str) -> Result<u128, String> {
     if value > 1 << 64 { Err(too_large()) } else { Ok(value) }
 }
 
-fn family(text: &str) -> Result<Family, String> {
+/// A family by its name.
+pub(crate) fn family(text: &str) -> Result<Family, String> {
     text.parse::<Family>().map_err(|unknown| unknown.to_string())
 }
 
@@ -216,7 +230,9 @@ fn parsed<T: FromStr<Err = UnknownName>>(text: &str) -> Result<T, String> {
 
 fn kind(text: &str) -> Result<Kind, String> {
     let found = Kind::ALL.into_iter().find(|kind| kind.name() == text);
-    found.ok_or_else(|| format!("'{text}' is no kind of search; it is sieve or reverse_sieve"))
+    found.ok_or_else(|| {
+        format!("'{text}' is no kind; it is sieve, reverse_sieve, correlation or analysis")
+    })
 }
 
 fn direction(text: &str) -> Result<Direction, String> {
@@ -248,7 +264,7 @@ fn chunk(text: &str) -> Result<Auto<u128>, String> {
 }
 
 /// `LO..=HI`, or one number for both. That the ends make sense is checked with the rest.
-fn skips(text: &str) -> Result<Skips, String> {
+pub(crate) fn skips(text: &str) -> Result<Skips, String> {
     let (lo, hi) = text.split_once("..=").unwrap_or((text, text));
     if let Some((lo, hi)) = text.split_once("..").filter(|(_, hi)| !hi.starts_with('=')) {
         return Err(format!("'{text}' has no '=': both ends are included, write {lo}..={hi}"));
@@ -340,7 +356,7 @@ mod tests {
             ("--engine quantum", "auto, reference, scan, structural"),
             ("--arch tpu", "auto, cuda, rocm or cpu"),
             ("--direction up", "forward, reverse or both"),
-            ("--kind analysis", "sieve or reverse_sieve"),
+            ("--kind guess", "sieve, reverse_sieve, correlation or analysis"),
             ("--urgency now", "high, normal, low"),
             ("--seed-end -1", "negative"),
         ] {

@@ -6,6 +6,7 @@ use shared::{
     outcome::{Best, Sequences},
     sieve::{Direction, Mode},
     spans::Span,
+    statistics::{Report, Statistics},
 };
 
 use crate::{
@@ -26,7 +27,7 @@ pub struct RunSummary {
     pub run: String,
     /// The pipeline step.
     pub step: Option<String>,
-    /// `sieve` or `reverse_sieve`.
+    /// `sieve`, `reverse_sieve`, `correlation` or `analysis`.
     pub kind: Option<String>,
     /// `open`, `paused`, `complete`, `cancelled` or `failed`.
     pub state: String,
@@ -53,6 +54,9 @@ pub struct RunSummary {
     pub expected_method: Option<String>,
     /// The first of them.
     pub survivors: Vec<Record>,
+    /// What a correlation or an analysis asks, with its reports.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub statistics: Option<Reported>,
     /// What to bear in mind of the family and the question.
     #[serde(default)]
     pub notes: Vec<String>,
@@ -72,6 +76,20 @@ pub struct RunSummary {
     /// Seeds tested by jobs that still run, as their workers say.
     #[serde(default)]
     pub in_progress: u128,
+}
+
+/// What a correlation or an analysis asked, and what was reported.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Reported {
+    /// The question.
+    pub question: Statistics,
+    /// How many seeds were reported on.
+    pub report_count: u64,
+    /// The first of the reports, ascending by seed.
+    pub reports: Vec<Report>,
+    /// The mean of the scores of an analysis.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub composite_score: Option<f64>,
 }
 
 /// A half-open range; its end may be 2^64.
@@ -222,7 +240,8 @@ impl RunSummary {
         let covered = manifest.map_or_else(|| covered.clone(), |m| covered.within(m.requested));
         let covered = covered.count();
         let survivors = ledger.survivors(run, limit)?;
-        let window = manifest.map_or(1, |m| m.sieve.draws.len());
+        let sieve = manifest.and_then(|m| m.sieve.as_ref());
+        let window = sieve.map_or(1, |sieve| sieve.draws.len());
         let seconds = (run.ended_at.unwrap_or_else(now) - run.opened_at).max(0.0);
         let mut dead = ledger.dead_jobs(run)?;
         dead.truncate(20);
@@ -233,18 +252,22 @@ impl RunSummary {
             step: manifest.map(|m| m.step.clone()),
             kind: manifest.map(|m| m.kind.clone()),
             state: run.state.name().to_owned(),
-            family: manifest.map(|m| m.sieve.family.name().to_owned()),
-            direction: manifest.map(|m| m.sieve.direction),
-            mode: manifest.map(|m| m.sieve.mode),
+            family: manifest.and_then(RunOpened::generator).map(str::to_owned),
+            direction: sieve.map(|sieve| sieve.direction),
+            mode: sieve.map(|sieve| sieve.mode),
             requested: manifest.map(|m| m.requested.into()),
             covered,
             holes: holes.into_iter().map(|hole| (hole.first(), hole.end())).collect(),
             survivor_count: run.counts.survivors,
-            expected_by_chance: manifest.map(|m| m.expected_by_chance),
+            expected_by_chance: manifest.filter(|_| sieve.is_some()).map(|m| m.expected_by_chance),
             expected_error: manifest.and_then(|m| m.expected_error),
             expected_method: manifest.map(|m| m.expected_method.clone()),
             survivors: survivors.into_iter().map(|s| Record::new(s, window)).collect(),
-            notes: manifest.map_or_else(Vec::new, |m| chance::notes(&m.sieve, m.requested.len())),
+            statistics: statistics(ledger, run, limit)?,
+            notes: match (sieve, manifest) {
+                (Some(sieve), Some(m)) => chance::notes(sieve, m.requested.len()),
+                _ => Vec::new(),
+            },
             note: run.note.clone(),
             jobs: Jobs {
                 published: manifest.map_or(0, |m| m.jobs) + run.counts.rests,
@@ -302,6 +325,15 @@ impl RunSummary {
         }
         text
     }
+}
+
+fn statistics(ledger: &Ledger, run: &RunRow, limit: u64) -> Result<Option<Reported>, LedgerError> {
+    let Some(question) = run.manifest.as_ref().and_then(|manifest| manifest.statistics) else {
+        return Ok(None);
+    };
+    let (report_count, composite_score) = ledger.reported(run)?;
+    let reports = ledger.statistics(run, limit)?;
+    Ok(Some(Reported { question, report_count, reports, composite_score }))
 }
 
 fn in_progress(ledger: &Ledger, run: &RunRow) -> Result<u128, LedgerError> {

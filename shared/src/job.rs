@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     sieve::{InvalidSieve, Seeds, Sieve},
     spans::Span,
+    statistics::{InvalidStatistics, Statistics},
     structure::{Unsuited, suits},
     witness::Witness,
 };
@@ -192,6 +193,23 @@ pub enum Task {
         /// What counts as a near miss.
         witness: Witness,
     },
+    /// Statistics of single seeds: `correlation` and `analysis`.
+    Statistics {
+        /// The question.
+        statistics: Statistics,
+        /// The seeds it is put to.
+        seeds: Seeds,
+    },
+}
+
+impl Task {
+    /// The seeds that its question is put to.
+    #[must_use]
+    pub const fn seeds(&self) -> &Seeds {
+        match self {
+            Self::Sieve { seeds, .. } | Self::Statistics { seeds, .. } => seeds,
+        }
+    }
 }
 
 /// A decoded job that no runner could run.
@@ -201,6 +219,9 @@ pub enum InvalidJob {
     /// Its sieve makes no sense.
     #[error(transparent)]
     Sieve(#[from] InvalidSieve),
+    /// Its statistics make no sense.
+    #[error(transparent)]
+    Statistics(#[from] InvalidStatistics),
     /// Seeds beyond what the family takes.
     #[error("the seeds reach {last}, but {family} takes {bits}-bit seeds")]
     SeedWidth {
@@ -232,16 +253,14 @@ impl Job {
     #[must_use]
     pub const fn queue_kind(&self) -> &'static str {
         match self.task {
-            Task::Sieve { .. } => "seed",
+            Task::Sieve { .. } | Task::Statistics { .. } => "seed",
         }
     }
 
     /// What it covers (seeds or candidate indices). `None` for an empty candidate list.
     #[must_use]
     pub fn span(&self) -> Option<Span> {
-        match &self.task {
-            Task::Sieve { seeds, .. } => seeds.span(),
-        }
+        self.task.seeds().span()
     }
 
     /// This job for another part of its seeds: `None` when `span` lies outside.
@@ -249,7 +268,9 @@ impl Job {
     pub fn for_part(&self, span: Span) -> Option<Self> {
         let mut part = self.clone();
         match &mut part.task {
-            Task::Sieve { seeds, .. } => *seeds = seeds.slice(span)?,
+            Task::Sieve { seeds, .. } | Task::Statistics { seeds, .. } => {
+                *seeds = seeds.slice(span)?;
+            }
         }
         Some(part)
     }
@@ -266,16 +287,24 @@ impl Job {
                 return Err(InvalidJob::Seconds { name, value: value.to_string() });
             }
         }
-        let Task::Sieve { sieve, seeds, witness } = &self.task;
-        sieve.validate()?;
-        sieve.validate_witness(*witness)?;
-        if self.engine == Engine::Structural {
-            suits(sieve)?;
-            if matches!(seeds, Seeds::Candidates { .. }) {
-                return Err(Unsuited::Candidates.into());
+        let (family, bits) = match &self.task {
+            Task::Sieve { sieve, seeds, witness } => {
+                sieve.validate()?;
+                sieve.validate_witness(*witness)?;
+                if self.engine == Engine::Structural {
+                    suits(sieve)?;
+                    if matches!(seeds, Seeds::Candidates { .. }) {
+                        return Err(Unsuited::Candidates.into());
+                    }
+                }
+                (sieve.family.name(), sieve.family.about().seed_bits)
             }
-        }
-        let last = match seeds {
+            Task::Statistics { statistics, .. } => {
+                statistics.validate()?;
+                (statistics.generator(), statistics.seed_bits())
+            }
+        };
+        let last = match self.task.seeds() {
             Seeds::Range(span) => span.last(),
             Seeds::Candidates { seeds, .. } => {
                 if seeds.is_empty() || seeds.len() > MAX_CANDIDATES || self.span().is_none() {
@@ -284,9 +313,8 @@ impl Job {
                 seeds.iter().copied().max().unwrap_or_default()
             }
         };
-        if u128::from(last) >= sieve.family.seed_end() {
-            let about = sieve.family.about();
-            return Err(InvalidJob::SeedWidth { last, family: about.name, bits: about.seed_bits });
+        if u128::from(last) >= 1 << bits {
+            return Err(InvalidJob::SeedWidth { last, family, bits });
         }
         Ok(())
     }

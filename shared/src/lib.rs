@@ -19,6 +19,7 @@ pub mod runner;
 pub mod settings;
 pub mod sieve;
 pub mod spans;
+pub mod statistics;
 pub mod structure;
 pub mod topology;
 pub mod variable;

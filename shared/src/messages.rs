@@ -9,6 +9,7 @@ use crate::{
     outcome::Device,
     sieve::Sieve,
     spans::Span,
+    statistics::Statistics,
 };
 
 /// The most bytes of candidates in one [`RunPart`].
@@ -23,10 +24,15 @@ pub struct RunOpened {
     pub epoch: u32,
     /// The pipeline step, `2` for sieves.
     pub step: String,
-    /// `sieve`, `reverse_sieve`, or `verify` for a verification of another run.
+    /// `sieve`, `reverse_sieve`, `correlation`, `analysis`, or `verify` for a verification of
+    /// another run.
     pub kind: String,
-    /// The question.
-    pub sieve: Sieve,
+    /// A sieve's question; `None` for statistics.
+    #[serde(default)]
+    pub sieve: Option<Sieve>,
+    /// The question of `correlation` and `analysis`.
+    #[serde(default)]
+    pub statistics: Option<Statistics>,
     /// What is to be covered: seeds, or the indices of the candidate list.
     pub requested: Span,
     /// The parts of `requested` that are to be covered, for a verification of samples; empty for
@@ -67,6 +73,13 @@ pub struct RunOpened {
 }
 
 impl RunOpened {
+    /// The name of the generator that it is about.
+    #[must_use]
+    pub fn generator(&self) -> Option<&'static str> {
+        let sieve = self.sieve.as_ref().map(|sieve| sieve.family.name());
+        sieve.or(self.statistics.as_ref().map(Statistics::generator))
+    }
+
     /// What must be covered for the run to be complete.
     #[must_use]
     pub fn wanted(&self) -> Vec<Span> {

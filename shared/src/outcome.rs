@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     job::{Arch, Engine},
     spans::Span,
+    statistics::Report,
     witness::NearMisses,
 };
 
@@ -81,7 +82,7 @@ pub enum Verdict {
     },
 }
 
-/// What a sieve found in the intervals that it tested.
+/// What a runner found in the intervals that it tested.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct SieveResult {
     /// The engine that computed.
@@ -95,7 +96,10 @@ pub struct SieveResult {
     /// Whether the engine sees no near misses and was proved by seeds that were planted instead.
     #[serde(default)]
     pub planted: bool,
-    /// Seconds of sieving, without process start and end.
+    /// What was computed of each tested seed, in order, by `correlation` and `analysis`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reports: Vec<Report>,
+    /// Seconds of computing, without process start and end.
     pub busy_seconds: f64,
 }
 

@@ -214,12 +214,15 @@ impl Wire for Job {
     in_message_pack!();
 
     fn headers(&self) -> Headers {
-        let Task::Sieve { sieve, seeds, .. } = &self.task;
+        let kind = match &self.task {
+            Task::Sieve { sieve, .. } => format!("sieve {}", sieve.family),
+            Task::Statistics { statistics, .. } => statistics.to_string(),
+        };
         headers([
             ("run", self.run.clone()),
             ("job", self.id.clone()),
-            ("kind", format!("sieve {}", sieve.family)),
-            ("range", seeds.span().as_ref().map_or_else(String::new, Span::to_string)),
+            ("kind", kind),
+            ("range", self.span().as_ref().map_or_else(String::new, Span::to_string)),
             ("attempt", format!("{} of {}", self.attempt, self.max_attempts)),
         ])
     }
@@ -261,7 +264,7 @@ impl Wire for RunOpened {
     fn headers(&self) -> Headers {
         headers([
             ("run", self.run.clone()),
-            ("kind", format!("{} {}", self.kind, self.sieve.family)),
+            ("kind", format!("{} {}", self.kind, self.generator().unwrap_or("unknown"))),
             ("range", self.requested.to_string()),
         ])
     }

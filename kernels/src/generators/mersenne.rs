@@ -9,15 +9,16 @@ use crate::{
     residue::Modulus,
 };
 
-const WORDS: usize = 624;
+/// The words of the state.
+pub(super) const WORDS: usize = 624;
 const MIDDLE: usize = 397;
 const MATRIX: u32 = 0x9908_B0DF;
-const UPPER: u32 = 0x8000_0000;
+pub(super) const UPPER: u32 = 0x8000_0000;
 /// `init_genrand`'s multiplier (Knuth, TAOCP volume 2, 3rd edition, page 106, line 27).
 const INIT: u32 = 1_812_433_253;
 
 /// The state words, of which the first `filled` are initialised.
-struct Twister<const L: usize> {
+pub(super) struct Twister<const L: usize> {
     words: Box<[U32x<L>; WORDS]>,
     filled: usize,
     /// The word that the next output comes from.
@@ -27,6 +28,11 @@ struct Twister<const L: usize> {
 impl<const L: usize> Twister<L> {
     fn blank() -> Self {
         Self { words: Box::new([U32x::splat(0); WORDS]), filled: 1, at: 0 }
+    }
+
+    /// A state of which all words are known.
+    pub(super) fn whole(words: Box<[U32x<L>; WORDS]>) -> Self {
+        Self { words, filled: WORDS, at: 0 }
     }
 
     #[inline(always)]
@@ -65,13 +71,18 @@ impl<const L: usize> Twister<L> {
     }
 
     #[inline(always)]
-    fn next(&mut self) -> U32x<L> {
-        let mut y = self.twist();
-        y = y ^ (y >> 11);
-        y = y ^ ((y << 7) & 0x9D2C_5680);
-        y = y ^ ((y << 15) & 0xEFC6_0000);
-        y ^ (y >> 18)
+    pub(super) fn next(&mut self) -> U32x<L> {
+        temper(self.twist())
     }
+}
+
+/// What comes out of a word of the state.
+#[inline(always)]
+pub(super) fn temper<const L: usize>(mut y: U32x<L>) -> U32x<L> {
+    y = y ^ (y >> 11);
+    y = y ^ ((y << 7) & 0x9D2C_5680);
+    y = y ^ ((y << 15) & 0xEFC6_0000);
+    y ^ (y >> 18)
 }
 
 /// `init_genrand(seed)`; the output is `genrand_int32() >> SHIFT`.

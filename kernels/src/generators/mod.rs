@@ -6,6 +6,7 @@ mod glibc;
 mod java;
 mod lcg;
 mod mersenne;
+mod numpy;
 mod pcg;
 mod philox;
 mod wide;
@@ -13,3 +14,4 @@ mod xorshift;
 
 pub use catalogue::{Visit, stream, visit};
 pub use generator::{Generator, Output};
+pub use numpy::NumpyMt19937;

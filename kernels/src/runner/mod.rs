@@ -1,4 +1,4 @@
-//! The runner: a process that takes one job, sieves block by block and reports (see
+//! The runner: a process that takes one job, computes block by block and reports (see
 //! [`shared::runner`] for how it talks).
 
 mod args;
@@ -6,6 +6,7 @@ mod blocks;
 mod cpu;
 mod process;
 mod run;
+mod statistics;
 mod tester;
 
 pub use args::{Args, ArgsError};

@@ -22,6 +22,7 @@ use super::{
     blocks::{BlocksError, Contradiction, Question, drive},
     cpu::Cpu,
     process::{TieError, catch_term, tie_to_parent},
+    statistics,
     tester::Tester,
 };
 use crate::{
@@ -152,15 +153,22 @@ fn run<D>(
         let soft = args.soft.unwrap_or_else(|| {
             Duration::try_from_secs_f64(job.soft_seconds).unwrap_or(Duration::MAX)
         });
-        let Task::Sieve { sieve, seeds, witness } = &job.task else {
-            return Err(RunError::Rejected("this runner knows sieves alone".to_owned()));
-        };
-        let question = Question { sieve, seeds, witness: *witness };
-        let mut tester =
-            prepare(device, Asked { engine: job.engine, question, threads: args.threads })?;
         let stop = || term.load(Ordering::Relaxed);
         let progress = |progress| write_frame(&mut out, &Frame::Progress(progress));
-        Ok(drive(&mut *tester, question, started, soft, stop, progress)?)
+        match &job.task {
+            Task::Sieve { sieve, seeds, witness } => {
+                let question = Question { sieve, seeds, witness: *witness };
+                let asked = Asked { engine: job.engine, question, threads: args.threads };
+                let mut tester = prepare(device, asked)?;
+                Ok(drive(&mut *tester, question, started, soft, stop, progress)?)
+            }
+            // The processor's alone, whichever runner a worker has started for it.
+            Task::Statistics { statistics, seeds } => {
+                let time = (started, soft);
+                Ok(statistics::drive(statistics, seeds, args.threads, time, stop, progress)?)
+            }
+            _ => Err(RunError::Rejected("this runner does not know its kind".to_owned())),
+        }
     });
     // The last frame tells the worker what the exit code and stderr tell people.
     match &result {

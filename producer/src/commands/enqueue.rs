@@ -18,6 +18,7 @@ use crate::{
     fleet::Known,
     ledger::Ledger,
     output,
+    request::Question,
     sample::sampled,
     sieve_args::SieveArgs,
     summary::{DEFAULT_LIMIT, HalfOpen, RunSummary, with_error},
@@ -159,11 +160,16 @@ fn show_plan(prepared: &Prepared, json: bool) -> Result<(), Failure> {
 }
 
 impl Prepared {
-    /// What chance alone would leave, in words.
+    /// What is to be expected, in words.
     pub(super) fn chance_in_words(&self) -> String {
-        let manifest = self.manifest();
-        let expected = with_error(manifest.expected_by_chance, manifest.expected_error);
-        format!("{expected} survivors expected by chance alone")
+        match &self.request.question {
+            Question::Sieve(_) => {
+                let manifest = self.manifest();
+                let expected = with_error(manifest.expected_by_chance, manifest.expected_error);
+                format!("{expected} survivors expected by chance alone")
+            }
+            Question::Statistics(_) => "a report of every seed".to_owned(),
+        }
     }
 
     fn enqueued(&self, status: Option<RunSummary>) -> Enqueued {

@@ -17,7 +17,7 @@ use crate::{
     failure::Failure,
     fleet::{Known, fleet},
     planner::{self, Plan, PlanInput},
-    request::{Asked, Request},
+    request::{Asked, Question, Request},
 };
 
 /// Jobs published at a time: a failure midway leaves a run that is known to the ledger.
@@ -78,7 +78,11 @@ impl Prepared {
             epoch: 1,
             step: "2".to_owned(),
             kind: request.kind.name().to_owned(),
-            sieve: request.sieve.clone(),
+            sieve: request.question.sieve().cloned(),
+            statistics: match &request.question {
+                Question::Sieve(_) => None,
+                Question::Statistics(statistics) => Some(*statistics),
+            },
             requested,
             samples: Vec::new(),
             parts: u32::try_from(self.parts().len()).unwrap_or(u32::MAX),

@@ -1,6 +1,7 @@
 //! `producer status` and `producer runs`.
 
 use serde::Serialize;
+use shared::statistics::{Report, Statistics};
 
 use super::{
     follow::{Watch, progress_bar},
@@ -11,7 +12,7 @@ use crate::{
     context::Context,
     failure::Failure,
     output,
-    summary::{DEFAULT_LIMIT, RunSummary, WalkRecord, short},
+    summary::{DEFAULT_LIMIT, Reported, RunSummary, WalkRecord, short},
 };
 
 /// Which run, and how much of it.
@@ -86,6 +87,9 @@ pub(super) fn describe(summary: &RunSummary) -> String {
         );
     }
     let count = summary.survivor_count;
+    if let Some(reported) = &summary.statistics {
+        return text + &table_of_reports(&summary.run, reported);
+    }
     text += &summary.beside_chance();
     text.push('\n');
     let rows: Vec<[String; 5]> = summary
@@ -123,6 +127,66 @@ fn skipped(skip: u32, walk: &WalkRecord) -> String {
     let few: Vec<String> = skips.iter().take(FEW).map(u16::to_string).collect();
     let more = if skips.len() > FEW { " …" } else { "" };
     format!("{}{more} (strategy {strategy})", few.join(" "))
+}
+
+/// The reports of a correlation or an analysis, a line each.
+fn table_of_reports(run: &str, reported: &Reported) -> String {
+    let figure = |value: f64| format!("{value:.4}");
+    let maybe = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), figure);
+    let lag = |lag: u32, r: f64| format!("lag {lag}: {r:+.4}");
+    let strongest = |autocorrelations: &[f64]| {
+        let strongest = (1..).zip(autocorrelations).max_by(|a, b| a.1.abs().total_cmp(&b.1.abs()));
+        strongest.map_or_else(|| "-".to_owned(), |(number, r)| lag(number, *r))
+    };
+    let rows: Vec<[String; 5]> = reported
+        .reports
+        .iter()
+        .map(|report| match report {
+            Report::Correlation(c) if c.constant => [
+                c.seed.to_string(),
+                "constant".to_owned(),
+                String::new(),
+                String::new(),
+                String::new(),
+            ],
+            Report::Correlation(c) => [
+                c.seed.to_string(),
+                strongest(&c.autocorrelations),
+                String::new(),
+                String::new(),
+                String::new(),
+            ],
+            Report::Analysis(a) => {
+                let top = a.top_lags.first();
+                let top = a.lags.iter().find(|lag| Some(&lag.lag) == top);
+                [
+                    a.seed.to_string(),
+                    top.map_or_else(|| "-".to_owned(), |top| lag(top.lag, top.r)),
+                    figure(a.chi2_p),
+                    maybe(a.runs_p),
+                    maybe(a.score),
+                ]
+            }
+        })
+        .collect();
+    let analysis = matches!(reported.question, Statistics::Analysis { .. });
+    let header = if analysis {
+        ["seed", "strongest", "uniform p", "runs p", "score"]
+    } else {
+        ["seed", "strongest", "", "", ""]
+    };
+    let mut text = String::new();
+    if let Some(score) = reported.composite_score {
+        text += &format!("composite score {score:.4} over {} seeds\n", reported.report_count);
+    }
+    if !rows.is_empty() {
+        text += &output::table(header, &rows);
+    }
+    let more = reported.report_count.saturating_sub(rows.len() as u64);
+    if more > 0 {
+        text += &format!("and {more} more: `producer export {run} --format json`\n");
+    }
+    text
 }
 
 fn table_of_runs(lines: Vec<RunLine>) -> String {

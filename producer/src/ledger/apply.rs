@@ -18,7 +18,7 @@ use super::{
     outbox,
     rates::{self, RateKey},
     runs::{self, RunRow, RunState},
-    strikes, survivors,
+    statistics, strikes, survivors,
 };
 use crate::cost;
 
@@ -207,6 +207,7 @@ fn apply_outcome(
             coverage::cover(db, run.id, *span)?;
         }
         run.counts.survivors += survivors::insert(db, run.id, id, &result.survivors)?;
+        statistics::insert(db, run.id, id, &result.reports)?;
         learn(db, run, outcome, result, now)?;
         dead::revive(db, run, &outcome.job)?;
     }
@@ -240,6 +241,19 @@ fn check(run: &RunRow, outcome: &Outcome, result: &SieveResult) -> Result<(), Le
         result.tested.iter().find(|span| span.intersection(manifest.requested) != Some(**span));
     if let Some(span) = outside {
         return refuse(format!("tested {span}, outside the request {}", manifest.requested));
+    }
+    let (is_sieve, is_empty) = (manifest.sieve.is_some(), result.survivors.is_empty());
+    if (is_sieve && !result.reports.is_empty()) || (!is_sieve && !is_empty) {
+        return refuse("answers another question than the run asks".to_owned());
+    }
+    if !is_sieve {
+        let tested: u128 = result.tested.iter().map(|span| span.len()).sum();
+        let inside = |seed| result.tested.iter().any(|span| span.contains(seed));
+        if tested != result.reports.len() as u128
+            || (manifest.parts == 0 && !result.reports.iter().all(|report| inside(report.seed())))
+        {
+            return refuse("does not report on each seed that it tested".to_owned());
+        }
     }
     // Candidates are covered by index, so their seeds can't be compared with what was tested.
     if manifest.parts == 0 && !survivors::all_inside(&result.survivors, &result.tested) {
@@ -302,19 +316,21 @@ fn learn(
     result: &SieveResult,
     now: f64,
 ) -> Result<(), LedgerError> {
-    let Some(manifest) = &run.manifest else { return Ok(()) };
+    let Some(sieve) = run.manifest.as_ref().and_then(|manifest| manifest.sieve.as_ref()) else {
+        return Ok(());
+    };
     // Written so that a NaN from afar is not learned from either.
     if !(result.busy_seconds >= LEAST_MEASURED_SECONDS && result.busy_seconds.is_finite()) {
         return Ok(());
     }
     let tested: u128 = result.tested.iter().map(|span| span.len()).sum();
     #[expect(clippy::cast_precision_loss, reason = "a rate needs no more than 53 bits")]
-    let operations = cost::Cost::of(&manifest.sieve, result.engine).seeds(tested as f64);
+    let operations = cost::Cost::of(sieve, result.engine).seeds(tested as f64);
     let key = RateKey {
         model: outcome.device.model.clone(),
         threads: outcome.device.threads,
         engine: result.engine,
-        family: manifest.sieve.family,
+        family: sieve.family,
         arch: outcome.arch,
     };
     rates::learn(db, &key, operations / result.busy_seconds, now)

@@ -175,9 +175,16 @@ impl Ledger {
             "DELETE FROM strikes WHERE outcome IN (SELECT id FROM outcomes WHERE run = ?1)",
             [run.id],
         )?;
-        for table in
-            ["parts", "coverage", "survivors", "disagreements", "outcomes", "outbox", "dead"]
-        {
+        for table in [
+            "parts",
+            "coverage",
+            "survivors",
+            "statistics",
+            "disagreements",
+            "outcomes",
+            "outbox",
+            "dead",
+        ] {
             tx.execute(&format!("DELETE FROM {table} WHERE run = ?1"), [run.id])?;
         }
         tx.execute("DELETE FROM runs WHERE id = ?1", [run.id])?;

@@ -14,6 +14,7 @@ mod outbox;
 mod rates;
 mod reports;
 mod runs;
+mod statistics;
 mod strikes;
 mod survivors;
 #[cfg(test)]

@@ -174,9 +174,15 @@ pub(super) fn find_or_open(db: &Connection, name: &str, now: f64) -> Result<RunR
 
 /// Writes the manifest of a run: a new one, or a placeholder's.
 pub(super) fn open(db: &Connection, manifest: &RunOpened, now: f64) -> Result<RunRow, LedgerError> {
-    manifest.sieve.validate().map_err(|error| {
-        LedgerError::Refused(format!("the manifest of run {}: {error}", manifest.run))
-    })?;
+    let refused =
+        |why: String| LedgerError::Refused(format!("the manifest of run {}: {why}", manifest.run));
+    match (&manifest.sieve, &manifest.statistics) {
+        (Some(sieve), None) => sieve.validate().map_err(|error| refused(error.to_string()))?,
+        (None, Some(question)) => {
+            question.validate().map_err(|error| refused(error.to_string()))?
+        }
+        _ => return Err(refused("it must ask one question".to_owned())),
+    }
     let mut run = find_or_open(db, &manifest.run, now)?;
     match &run.manifest {
         // The same manifest, delivered again.

@@ -59,7 +59,7 @@ impl FleetPlan {
         target_seconds: f64,
     ) -> Result<Self, VerifyError> {
         let manifest = check.manifest;
-        let sieve = &manifest.sieve;
+        let sieve = check.sieve;
         let operations = operations_per_second(check.ledger, sieve, arch)? * target_seconds;
         let tested: u128 = chosen.iter().map(|report| report.seeds()).sum();
         #[expect(clippy::cast_precision_loss, reason = "a prediction")]
@@ -195,7 +195,7 @@ fn fleet_job(
         failed_on: vec![format!("{}/{}", report.node, report.device)],
         soft_seconds,
         time_limit_seconds: (4.0 * soft_seconds).max(MAX_PIECE_SECONDS),
-        ..job(&check.manifest.sieve, Engine::Auto, witness, seeds)
+        ..job(check.sieve, Engine::Auto, witness, seeds)
     })
 }
 
@@ -232,7 +232,7 @@ fn compare_survivors(
                 Some(claim) => claims.who(claim.outcome)?,
                 None => Some(Who::from(report)),
             };
-            let seed = (seed, check.manifest.sieve.mode);
+            let seed = (seed, check.sieve.mode);
             let about = about_seed(kind, seed, claim.map(|claim| claim.survivor), found, who);
             findings.add(Disagreement { found_by: by.map(str::to_owned), ..about });
         }

@@ -33,6 +33,8 @@ pub struct RunCheck<'a> {
     pub run: &'a RunRow,
     /// What was asked.
     pub manifest: &'a RunOpened,
+    /// The question.
+    pub sieve: &'a Sieve,
     /// What was tested.
     pub tested: Tested,
     /// What of the request is covered.
@@ -61,6 +63,9 @@ impl<'a> RunCheck<'a> {
         let refused = |why: &str| VerifyError::Refused(format!("run {}: {why}", run.name));
         let manifest =
             run.manifest.as_ref().ok_or_else(|| refused("its manifest has not arrived yet"))?;
+        let sieve = manifest.sieve.as_ref().ok_or_else(|| {
+            refused("statistics of single seeds have no survivors to verify: run them again")
+        })?;
         let covered = ledger.covered(run)?.within(manifest.requested);
         let reports = ledger.first_reports(run)?;
         if reports.is_empty() || covered.is_empty() {
@@ -70,7 +75,7 @@ impl<'a> RunCheck<'a> {
             0 => Tested::Seeds(covered.clone()),
             _ => Tested::candidates(ledger.candidates(run)?),
         };
-        Ok(Self { ledger, run, manifest, tested, covered, reports })
+        Ok(Self { ledger, run, manifest, sieve, tested, covered, reports })
     }
 
     /// Notes what is said to be covered though no outcome tested it.
@@ -95,7 +100,7 @@ impl<'a> RunCheck<'a> {
     /// Which witnesses the outcomes may have counted with.
     #[must_use]
     pub fn guesses(&self) -> Guesses<'_> {
-        Guesses::new(&self.manifest.sieve, &self.reports)
+        Guesses::new(self.sieve, &self.reports)
     }
 
     /// How long survivors and samples should take on one core here, in seconds.
@@ -103,7 +108,7 @@ impl<'a> RunCheck<'a> {
     /// # Errors
     /// [`LedgerError`] when the ledger can't be read.
     pub fn predicted_seconds(&self, chosen: &[&Report]) -> Result<f64, LedgerError> {
-        let sieve = &self.manifest.sieve;
+        let sieve = self.sieve;
         let operations = operations_per_second(self.ledger, sieve, Arch::Cpu)?;
         let of = |engine, count: f64| Cost::of(sieve, engine).seeds(count) / operations;
         let seeds: u128 = chosen.iter().map(|report| report.seeds()).sum();
@@ -121,7 +126,7 @@ impl<'a> RunCheck<'a> {
         claims: &'v LedgerClaims<'a>,
         runners: &'v Runners,
     ) -> Result<Verifier<'v, LedgerClaims<'a>>, LedgerError> {
-        let sieve = &self.manifest.sieve;
+        let sieve = self.sieve;
         let operations = operations_per_second(self.ledger, sieve, Arch::Cpu)? * PIECE_SECONDS;
         let tested: u128 = self.reports.iter().map(Report::seeds).sum();
         #[expect(clippy::cast_precision_loss, reason = "a prediction")]

@@ -37,7 +37,8 @@ pub(super) fn opened(requested: Span, jobs: u64) -> RunOpened {
         epoch: 1,
         step: "2".to_owned(),
         kind: "sieve".to_owned(),
-        sieve: sieve(),
+        sieve: Some(sieve()),
+        statistics: None,
         requested,
         samples: Vec::new(),
         parts: 0,
@@ -121,6 +122,7 @@ pub(super) fn done(job: &Job, tested: Span, survivors: &[Survivor]) -> Record {
         survivors: columns,
         near_misses: NearMisses::default(),
         planted: false,
+        reports: Vec::new(),
         busy_seconds: 1.0,
     };
     outcome(job, Verdict::Done(result))
