@@ -2,4 +2,5 @@ mod apply;
 mod books;
 mod dead;
 mod epochs;
+mod rates;
 mod strikes;
