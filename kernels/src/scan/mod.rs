@@ -3,6 +3,8 @@
 
 mod cascade;
 mod group;
+mod matching;
+mod run;
 mod stages;
 mod vector;
 mod window;
