@@ -35,10 +35,11 @@ test-rabbitmq4:  ## the tests that need a broker, on RabbitMQ 4.0 from Debian 13
 	    --test broker_rabbitmq --test security --test search --test faults --test alarms \
 	    --test matrix --test orders
 
-bench: rabbitmq  ## measure jobs a second, latency and scan rate, through RabbitMQ (docs/benchmarks.md)
-	cargo build --release --workspace --bins --example bench --locked
+bench: rabbitmq  ## measure jobs a second, latency, scan rate, and the kernels (docs/benchmarks.md)
+	cargo build --release --workspace --bins --example bench --example rates --example structural --locked
 	env -u RIGQUEUE_CONFIG -u RIGQUEUE_BROKER -u RIGQUEUE_SERVER -u RIGQUEUE_LOG \
 	    "$(CARGO_TARGET_DIR)/release/examples/bench"
+	"$(CARGO_TARGET_DIR)/release/examples/rates"
 
 chaos: rabbitmq  ## a fault every second or two for CHAOS_SECONDS (600), then everything must be exact
 	cargo build --release --workspace --bins --example chaos --locked $(DEVICES)

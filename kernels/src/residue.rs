@@ -46,6 +46,12 @@ impl Modulus {
         self.value
     }
 
+    /// The exponent of 2 in the modulus.
+    #[inline(always)]
+    pub(crate) const fn twos(&self) -> u32 {
+        self.twos
+    }
+
     /// What the keys of matching outputs are compared with for a draw below the modulus.
     #[must_use]
     pub const fn target(&self, draw: u32) -> Target {
@@ -101,6 +107,18 @@ impl Target {
     #[must_use]
     pub const fn takes(self, quotient: u32) -> bool {
         quotient <= self.most
+    }
+
+    /// What is taken off a key.
+    #[inline(always)]
+    pub(crate) const fn key(self) -> u32 {
+        self.key
+    }
+
+    /// The largest quotient of a match.
+    #[inline(always)]
+    pub(crate) const fn most(self) -> u32 {
+        self.most
     }
 }
 

@@ -201,3 +201,30 @@ fn seeds_with_a_rejection_in_their_window_are_found() {
     }
     assert!(seen >= 5);
 }
+
+/// Ranges long enough to be carried from seed to seed: across the prime's multiples that `minstd`
+/// replaces, carries of the seed, and both ends of the seed width. Every family has some.
+#[test]
+fn long_ranges_agree_where_seeds_are_awkward() {
+    const LENGTH: u64 = 2500;
+    let mut found = 0;
+    for &family in Family::ALL {
+        let last = u64::try_from(family.seed_end() - 1).unwrap();
+        for first in [0, 65_536 - 1237, (1 << 31) - 1300, last - (LENGTH - 1)] {
+            let sieve = Sieve {
+                family,
+                direction: Direction::Forward,
+                mode: Mode::Fixed,
+                modulus: 10,
+                draws: vec![3, 1, 4, 1, 5, 9, 2, 6, 5, 3],
+                advance: 2,
+                skips: Skips { lo: 1, hi: 30 },
+                need: 6,
+                reverse_need: 6,
+            };
+            let seeds = Seeds::Range(Span::new(first, first + LENGTH - 1).unwrap());
+            found += assert_agreement(&Plan { sieve, witness: Witness::new(10, 6, 4), seeds });
+        }
+    }
+    assert!(found > Family::ALL.len(), "only {found} survivors were compared");
+}

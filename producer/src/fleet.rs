@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 use shared::{
-    job::Arch,
+    job::{Arch, Engine},
+    outcome::Device,
+    rates::StoredRate,
     settings::{Settings, Slots},
 };
 
@@ -43,9 +45,17 @@ impl Known {
         })
     }
 
-    /// The same rates, and no slots: for a run on this machine alone.
+    /// The same rates, with those that `worker bench` stored in this machine's data folder where
+    /// nothing was learned yet, and no slots: for a run on this machine alone.
     #[must_use]
-    pub fn here(self) -> Self {
+    pub fn here(mut self, stored: &[StoredRate]) -> Self {
+        for StoredRate { arch, model, threads, rate, .. } in stored {
+            let device = Device { name: String::new(), model: model.clone(), threads: *threads };
+            let Some(rate) = LearnedRate::measured(*arch, &device, rate) else { continue };
+            if !self.rates.iter().any(|known| known.key == rate.key) {
+                self.rates.push(rate);
+            }
+        }
         Self { slots: Vec::new(), workers: 0, ..self }
     }
 }
@@ -70,15 +80,26 @@ pub fn fleet(settings: &Settings, known: &Known, request: &Request) -> (Vec<Flee
         slots = vec![(arch, (cores / count).max(1)); count as usize];
         basis = format!("{count} {arch} slots, from {source}");
     }
+    // A rate counts operations of one engine; the structural one is the processor's alone.
+    #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+    let seeds = request.asked.requested().len() as f64;
+    let engine = |arch| match (request.engine, &request.question) {
+        (asked, Question::Sieve(sieve)) if arch == Arch::Cpu => cost::chosen(sieve, asked, seeds),
+        (asked, _) => asked,
+    };
     let mut fleet = Vec::new();
     for arch in Arch::ALL {
         let threads: Vec<u32> = slots.iter().filter(|s| s.0 == arch).map(|s| s.1).collect();
         let Some(&most) = threads.iter().max() else { continue };
+        let engine = match engine(arch) {
+            Engine::Auto => Engine::Scan,
+            chosen => chosen,
+        };
         let rates = known.rates.iter().filter(|rate| {
             // What is learned is how fast sieves are.
             let family =
                 matches!(&request.question, Question::Sieve(s) if s.family == rate.key.family);
-            rate.key.arch == arch && family && rate.key.threads == most
+            rate.key.arch == arch && family && rate.key.engine == engine && rate.key.threads == most
         });
         // Several models: the slowest is planned for, and faster ones take more pieces.
         let rate = rates.map(|rate| rate.operations_per_second).reduce(f64::min);

@@ -222,6 +222,7 @@ mod tests {
             draining: false,
             paused: false,
             informed: true,
+            measured: Vec::new(),
             at: 0.0,
         }
     }

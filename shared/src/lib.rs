@@ -12,6 +12,8 @@ pub mod job;
 pub mod messages;
 pub mod outcome;
 pub mod parent;
+pub mod plans;
+pub mod rates;
 #[cfg(feature = "broker")]
 pub mod retry;
 pub mod runner;

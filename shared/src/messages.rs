@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     job::{Arch, Engine, Urgency},
     outcome::Device,
+    rates::MeasuredRate,
     sieve::Sieve,
     spans::Span,
     statistics::Statistics,
@@ -135,6 +136,9 @@ pub struct Heartbeat {
     pub paused: bool,
     /// Whether it has heard a [`FleetState`]; one that has not is answered at once.
     pub informed: bool,
+    /// What `worker bench` measured on slots like these: one rate for each family and engine.
+    #[serde(default)]
+    pub measured: Vec<MeasuredRate>,
     /// When, in Unix seconds.
     pub at: f64,
 }

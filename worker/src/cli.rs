@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
+use shared::families::Family;
 
 /// `worker`: see its help.
 #[derive(Debug, Clone, Default, Parser)]
@@ -26,7 +27,7 @@ use clap::Parser;
         SIGTERM, SIGINT  drain: take nothing more, ask runners to finish short, report, exit\n  \
         a second one     end runners at once, return their jobs, exit\n\n\
         Exit codes: 0 after SIGTERM, 130 after SIGINT, 1 a fault of ours, 2 bad settings or usage,\n\
-        3 the broker refuses or can't be reached.\n\n\
+        3 the broker refuses or can't be reached; of `worker bench` see its help.\n\n\
         Examples:\n  \
         worker                                       # embedded broker, a slot for each core\n  \
         worker --slots 2 --config /etc/rigqueue.toml # two slots that share the cores\n  \
@@ -34,13 +35,13 @@ use clap::Parser;
 )]
 pub struct Args {
     /// Settings file (TOML); RIGQUEUE_CONFIG unless given
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
     /// What jobs run on: cpu, cuda or rocm [default: worker.arch]
-    #[arg(long, value_name = "ARCH")]
+    #[arg(long, value_name = "ARCH", global = true)]
     pub arch: Option<String>,
     /// How many jobs run side by side, or `auto`: one for each core [default: worker.slots]
-    #[arg(long, value_name = "N|auto")]
+    #[arg(long, value_name = "N|auto", global = true)]
     pub slots: Option<String>,
     /// This node's name [default: worker.node, else the host's name]
     #[arg(long, value_name = "NAME")]
@@ -48,6 +49,66 @@ pub struct Args {
     /// Take jobs without waiting for the fleet's state first (a run of one's own needs none)
     #[arg(long, hide = true)]
     pub eager: bool,
+    /// What to do instead of taking jobs
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What a worker does beside taking jobs.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Command {
+    /// Measure how fast a slot of this machine sieves, and keep the rates for plans
+    #[command(
+        long_about = "Measures how fast a slot of this machine sieves, and keeps the rates for plans.\n\n\
+            One slot works at a time, with the threads that its jobs have, in the runner's own process \
+            as a job would be (GPUs: the first one). The plans are the standard ones:\n  \
+            A  30 draws, skips 0 to 20, threshold .25, .5 and 1 (A.25, A.5, A1), every family\n  \
+            B  8 draws, offset 43, skips 0 to 16, threshold .25, every family\n  \
+            C  lcg32, 512 draws, skips 0 to 20, threshold .01\n  \
+            D  mt19937, 3 draws, skip 0, threshold 1\n  \
+            E  java_lcg, all 2^48 seeds of A.25 by the structural engine (cpu alone)\n\n\
+            seeds/s  seeds decided in a second of sieving, process starts and ends left out; of plan E \
+            that is the effective rate, for its engine goes through no seed one by one\n\
+            tests/s  seeds/s times skips times (draws - need + 1): a test compares one draw with one \
+            output, and a skip without a match is hopeless after so many; what an engine looks at \
+            beyond that does not count, and plan E has none\n\
+            ceiling  seeds/s in percent of the model in section 4 of SIEVES.md, which is for one core \
+            with AVX2 at 3 GHz (times the threads; AVX-512 can pass 100 %), for an RTX 3080 Ti (an \
+            H200 where the driver names one) or an RX 6600; - where it has no figure\n\n\
+            The rates are kept in rates.json in the data folder. A worker reads them when it starts and \
+            tells them with its heartbeats, so that the first plan for a new node is right; \
+            `producer run` reads them too. What jobs teach later counts for more.",
+        after_long_help = "Exit codes: 0 done, 1 a figure could not be had, 2 bad settings or usage, 6 the device, its driver\n\
+            or its compiler is missing or has failed, 130 interrupted (figures so far are kept).\n\n\
+            Examples:\n  \
+            worker bench                                    # every family and plan, two minutes\n  \
+            worker bench --family java_lcg --plan A --plan E\n  \
+            worker bench --arch cuda --json"
+    )]
+    Bench(BenchArgs),
+}
+
+/// `worker bench`: see its help.
+#[derive(Debug, Clone, Parser)]
+pub struct BenchArgs {
+    /// A family to measure; may be given again [default: all]
+    #[arg(long, value_name = "F")]
+    pub family: Vec<Family>,
+    /// A plan to measure: A, B, C, D or E, or A.25, A.5, A1; may be given again [default: all]
+    #[arg(long, value_name = "PLAN")]
+    pub plan: Vec<String>,
+    /// Seconds of sieving for each figure, .05 to 60
+    #[arg(long, value_name = "S", default_value_t = 1.0, value_parser = seconds)]
+    pub seconds: f64,
+    /// One JSON object on stdout, at the end
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    let seconds: f64 = text.parse().map_err(|_| "it must be a number of seconds".to_owned())?;
+    let fits = (0.05..=60.0).contains(&seconds);
+    fits.then_some(seconds).ok_or_else(|| "it must be .05 to 60 seconds".to_owned())
 }
 
 /// What is wrong with a command line, in one line.

@@ -17,6 +17,9 @@ pub enum WorkerError {
     /// There is no data folder.
     #[error(transparent)]
     Home(#[from] shared::settings::HomeError),
+    /// The rates of this machine can't be kept.
+    #[error(transparent)]
+    Rates(#[from] shared::rates::RatesError),
     /// The broker refused or is not there.
     #[error(transparent)]
     Broker(#[from] BrokerError),
@@ -62,9 +65,11 @@ impl WorkerError {
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Settings(_) | Self::Setting(_) | Self::Home(_) | Self::NoRunner { .. } => {
-                exit_codes::USAGE
-            }
+            Self::Settings(_)
+            | Self::Setting(_)
+            | Self::Home(_)
+            | Self::Rates(_)
+            | Self::NoRunner { .. } => exit_codes::USAGE,
             Self::Broker(error) => error.exit_code(),
             Self::Unreported { .. } => exit_codes::UNREACHABLE,
             Self::ParentGone(_) => exit_codes::INTERRUPTED,

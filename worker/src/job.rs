@@ -11,6 +11,7 @@ use shared::{
     failpoint::{self, Point},
     job::{Arch, Job},
     outcome::{Failure, MAX_SURVIVORS, Outcome, Return, SieveResult, Verdict},
+    rates::MeasuredRate,
     runner::Progress,
     sieve::Seeds,
     spans::Spans,
@@ -39,6 +40,8 @@ pub struct Bench {
     pub grace: Duration,
     /// After how long a stolen job finishes short: its piece was cut for other hardware.
     pub target_seconds: f64,
+    /// What `worker bench` measured on slots like this worker's.
+    pub measured: Vec<MeasuredRate>,
 }
 
 /// A job that was taken.

@@ -15,7 +15,9 @@
 //! | [`report`] | publishes outcomes and acknowledges behind them |
 //! | [`recent`] | which outcomes were published lately |
 //! | [`heartbeat`], [`events`], [`signals`] | what goes out and comes in beside jobs |
+//! | [`bench`] | how fast this machine's slots sieve |
 
+pub mod bench;
 pub mod child;
 pub mod cli;
 pub mod cores;

@@ -419,6 +419,7 @@ impl Service {
             draining: self.draining || self.order == Some(NodeOrder::Drain),
             paused: self.order == Some(NodeOrder::Pause),
             informed: self.fleet.is_informed(),
+            measured: self.bench.measured.clone(),
             at: job::now(),
         }
     }

@@ -3,7 +3,7 @@
 use std::{
     env,
     io::{self, IsTerminal},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process,
     sync::Arc,
 };
@@ -12,20 +12,22 @@ use rustix::process::Signal;
 use shared::{
     broker::{Identity, Patience, connect},
     exit_codes,
+    job::Arch,
     parent::{ENV_PARENT, end_with_parent},
-    settings::{DEFAULT_LOG, ENV_LOG, Layers, Settings, data_home, host_name},
+    rates::{MeasuredRate, Rates},
+    settings::{DEFAULT_LOG, ENV_LOG, Layers, Settings, Slots, data_home, host_name},
 };
 use tokio::runtime;
 use tracing_subscriber::EnvFilter;
 
 use crate::{
-    WorkerError,
-    cli::Args,
+    WorkerError, bench,
+    cli::{Args, BenchArgs, Command},
     cores,
     job::Bench,
     service::Service,
     signals::{Asked, Signals},
-    slots::slots,
+    slots::{Slot, slots},
     spawn::Spawner,
 };
 
@@ -45,7 +47,12 @@ pub fn run(args: &Args) -> Result<u8, WorkerError> {
         .enable_all()
         .build()
         .map_err(|source| WorkerError::System { what: "starting the runtime", source })?;
-    let end = runtime.block_on(serve(args, &settings));
+    let end = runtime.block_on(async {
+        match &args.command {
+            Some(Command::Bench(bench)) => measure(bench, settings).await,
+            None => serve(args, &settings).await,
+        }
+    });
     // Whatever still hangs must not keep the process.
     runtime.shutdown_background();
     end
@@ -102,33 +109,88 @@ fn own_folder() -> Result<PathBuf, WorkerError> {
     Ok(path.parent().map(PathBuf::from).unwrap_or_default())
 }
 
+/// What makes this worker itself: its name, and what its children find in their environment.
+struct Own {
+    node: String,
+    instance: String,
+    marks: [(String, String); 2],
+}
+
+impl Own {
+    fn new(settings: &Settings) -> Result<Self, WorkerError> {
+        let instance = uuid::Uuid::now_v7().to_string();
+        let marks = [
+            (ENV_WORKER.to_owned(), instance.clone()),
+            (ENV_PARENT.to_owned(), process::id().to_string()),
+        ];
+        Ok(Self { node: node_name(settings)?, instance, marks })
+    }
+
+    fn slots(&self, settings: &Settings) -> Result<Vec<Arc<Slot>>, WorkerError> {
+        slots(settings, cores::usable(), &own_folder()?, &self.marks)
+    }
+
+    fn bench(self, settings: &Settings, measured: Vec<MeasuredRate>) -> Result<Bench, WorkerError> {
+        Ok(Bench {
+            node: self.node,
+            instance: self.instance,
+            spawner: Spawner::new().map_err(system("starting the spawner's thread"))?,
+            stall: settings.worker.stall_timeout.duration(),
+            grace: settings.worker.grace.duration(),
+            target_seconds: settings.planner.target_seconds,
+            measured,
+        })
+    }
+}
+
+fn system(what: &'static str) -> impl Fn(io::Error) -> WorkerError {
+    move |source| WorkerError::System { what, source }
+}
+
+/// What was measured on slots like this one. Without it plans are merely worse.
+fn measured(home: &Path, slot: Option<&Arc<Slot>>) -> Vec<MeasuredRate> {
+    let Some(slot) = slot else { return Vec::new() };
+    match Rates::read(home) {
+        Ok(rates) => rates.of_slot(slot.arch, &slot.device),
+        Err(error) => {
+            tracing::warn!(%error, "no measured rates are told");
+            Vec::new()
+        }
+    }
+}
+
 async fn serve(args: &Args, settings: &Settings) -> Result<u8, WorkerError> {
-    let system = |what| move |source| WorkerError::System { what, source };
     let mut signals = Signals::new().map_err(system("listening for signals"))?;
-    let node = node_name(settings)?;
-    let instance = uuid::Uuid::now_v7().to_string();
-    let marks = [
-        (ENV_WORKER.to_owned(), instance.clone()),
-        (ENV_PARENT.to_owned(), process::id().to_string()),
-    ];
-    let slots = slots(settings, cores::usable(), &own_folder()?, &marks)?;
+    let own = Own::new(settings)?;
+    let slots = own.slots(settings)?;
     let home = data_home()?;
-    let identity = Identity { node: node.clone(), instance: instance.clone(), role: "worker" };
+    let identity =
+        Identity { node: own.node.clone(), instance: own.instance.clone(), role: "worker" };
     let broker = tokio::select! {
         broker = connect(&settings.broker, &home, identity, Patience::Forever) => broker?,
         asked = signals.next() => return Ok(exit_code(asked)),
     };
-    let bench = Bench {
-        node,
-        instance,
-        spawner: Spawner::new().map_err(system("starting the spawner's thread"))?,
-        stall: settings.worker.stall_timeout.duration(),
-        grace: settings.worker.grace.duration(),
-        target_seconds: settings.planner.target_seconds,
-    };
+    let bench = own.bench(settings, measured(&home, slots.first()))?;
     let patience = settings.worker.drain_timeout.duration();
     let service = Service::start(broker, Arc::new(bench), slots, args.eager).await?;
     Ok(exit_code(service.run(&mut signals, patience).await?))
+}
+
+/// `worker bench`.
+async fn measure(args: &BenchArgs, mut settings: Settings) -> Result<u8, WorkerError> {
+    let cells = bench::cells(&args.family, &args.plan, settings.worker.arch)?;
+    let mut signals = Signals::new().map_err(system("listening for signals"))?;
+    if settings.worker.arch != Arch::Cpu && settings.worker.slots == Slots::Auto {
+        // The first GPU stands for all.
+        settings.worker.slots = Slots::Count(1);
+    }
+    let own = Own::new(&settings)?;
+    let slots = own.slots(&settings)?;
+    let slot = slots.first().ok_or_else(|| WorkerError::Internal("no slot".to_owned()))?;
+    let home = data_home()?;
+    let bench = own.bench(&settings, Vec::new())?;
+    let places = bench::Places { bench: &bench, slot, home: &home };
+    bench::run(&places, &cells, args.seconds, args.json, &mut signals).await
 }
 
 const fn exit_code(asked: Asked) -> u8 {

@@ -112,6 +112,7 @@ async fn at_work(
         stall: Duration::from_secs(60),
         grace: Duration::from_secs(45),
         target_seconds: 30.0,
+        measured: Vec::new(),
     };
     let slots = vec![slot("cpu0"), slot("cpu1")];
     let service = Service::start(Arc::new(broker), Arc::new(bench), slots, true).await.unwrap();

@@ -79,6 +79,9 @@ impl Scan {
     }
 }
 
+/// How many groups of consecutive seeds are worth getting ready for.
+const RUN: u128 = 64;
+
 /// A seed with its place in the sequence.
 #[derive(Debug, Clone, Copy)]
 struct Placed {
@@ -101,10 +104,21 @@ impl Cascade<'_> {
         let lanes = self.group.lanes();
         let mut buffer = [0; MAX_LANES];
         let group = &mut buffer[..lanes];
+        let in_runs = matches!(seeds, Sequence::Range(_)) && seeds.len() >= RUN * lanes as u128;
+        if in_runs {
+            self.group.expect_runs(self.scan.sieve.family, &self.scan.first);
+        }
         let mut index = 0;
         while u128::from(index) < seeds.len() && self.tally.found.len() <= room {
-            let valid = seeds.fill(index, group);
-            let mask = self.group.count(&self.scan.first, group);
+            let mut valid = seeds.fill(index, group);
+            let past = (group[0] % lanes as u64) as usize;
+            let run = in_runs && past == 0 && valid == lanes;
+            let run = run.then(|| self.group.count_run(&self.scan.first, group[0])).flatten();
+            if in_runs {
+                // Up to where the next run begins.
+                valid = valid.min(lanes - past);
+            }
+            let mask = run.unwrap_or_else(|| self.group.count(&self.scan.first, group));
             for lane in set_bits(mask).take_while(|&lane| lane < valid) {
                 self.near.push(Placed { index: index + lane as u64, seed: group[lane] });
             }

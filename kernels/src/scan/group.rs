@@ -9,6 +9,7 @@
 use shared::outcome::Best;
 
 use super::{
+    matching::{Comb, Matching},
     streams::{BLOCK, MORE, Streams},
     window::Window,
 };
@@ -25,10 +26,40 @@ const TILE: usize = 256;
 pub(super) struct Group<G, const L: usize> {
     /// Always there between calls; taken out into registers while one runs.
     generator: Option<G>,
+    counter: Counter<L>,
+}
+
+/// The working memory of comparisons, whichever way outputs come.
+pub(super) struct Counter<const L: usize> {
     modulus: Modulus,
     keys: Vec<U32x<L>>,
     counts: Vec<U32x<L>>,
     cursors: Vec<Cursor>,
+}
+
+/// Where the outputs of a group come from, tile by tile.
+pub(super) trait Fill<const L: usize> {
+    /// Writes the keys of the outputs from position `from` on that the window wants.
+    fn fill(&mut self, window: &Window, from: usize, keys: &mut [U32x<L>]);
+}
+
+/// Outputs one after the other.
+struct Stream<G> {
+    generator: G,
+    modulus: Modulus,
+}
+
+impl<G: Generator<L>, const L: usize> Fill<L> for Stream<G> {
+    #[inline(always)]
+    fn fill(&mut self, window: &Window, from: usize, keys: &mut [U32x<L>]) {
+        for (position, keys) in (from..).zip(keys) {
+            if window.wants(position) {
+                *keys = self.modulus.keys(self.generator.next().fold(&self.modulus));
+            } else {
+                self.generator.pass();
+            }
+        }
+    }
 }
 
 /// Where one skip continues.
@@ -40,75 +71,40 @@ struct Cursor {
 
 impl<G: Generator<L>, const L: usize> Group<G, L> {
     pub(super) fn new(modulus: Modulus) -> Self {
-        Self { generator: None, modulus, keys: Vec::new(), counts: Vec::new(), cursors: Vec::new() }
+        let counter =
+            Counter { modulus, keys: Vec::new(), counts: Vec::new(), cursors: Vec::new() };
+        Self { generator: None, counter }
     }
 
     /// Counts every skip's matches for `L` seeds, and returns a bit for each lane in which some
     /// skip has `window.least`.
+    ///
+    /// # Safety
+    /// The processor must have the instructions of `M`.
+    #[expect(unsafe_code, reason = "code for an instruction set found at run time")]
     #[inline(always)]
-    pub(super) fn count(&mut self, window: &Window, seeds: U64x<L>) -> u64 {
-        let modulus = self.modulus;
+    pub(super) unsafe fn count<M: Matching<L>>(&mut self, window: &Window, seeds: U64x<L>) -> u64 {
+        let modulus = self.counter.modulus;
         let mut generator = self.generator.take().unwrap_or_else(|| G::blank(&modulus));
         generator.seed(seeds);
         for _ in 0..window.advance {
             generator.pass();
         }
-
-        let positions = window.positions();
-        let tile = positions.min(TILE.max(window.skips.hi as usize + 1));
-        self.keys.resize(tile, U32x::splat(0));
-        self.counts.clear();
-        self.counts.resize(window.skips.count() as usize, U32x::splat(0));
-        self.cursors.clear();
-        self.cursors
-            .extend(window.skips.iter().map(|skip| Cursor { position: skip as usize, draw: 0 }));
-
-        let mut most = U32x::splat(0);
-        let mut from = 0;
-        while from < positions {
-            let end = positions.min(from + tile);
-            for (position, keys) in (from..end).zip(&mut self.keys) {
-                if window.wants(position) {
-                    *keys = modulus.keys(generator.next().fold(&modulus));
-                } else {
-                    generator.pass();
-                }
-            }
-            let keys = &self.keys[..end - from];
-            for ((skip, counts), cursor) in
-                window.skips.iter().zip(&mut self.counts).zip(&mut self.cursors)
-            {
-                // All in locals, so that the loop keeps them in registers.
-                let (mut count, mut draw) = (*counts, cursor.draw);
-                let mut place = cursor.position - from;
-                while let (Some(keys), Some(target)) = (keys.get(place), window.targets.get(draw)) {
-                    count = count + modulus.matches(*keys, *target);
-                    place += skip as usize + 1;
-                    draw += 1;
-                }
-                *cursor = Cursor { position: from + place, draw };
-                *counts = count;
-                most = most.zip(count, u32::max);
-            }
-            from = end;
-        }
-        self.generator = Some(generator);
-
-        let mut mask = 0;
-        for (lane, &most) in most.0.iter().enumerate() {
-            mask |= u64::from(most >= window.least) << lane;
-        }
+        let mut stream = Stream { generator, modulus };
+        // SAFETY: the caller has the instructions.
+        let mask = unsafe { self.counter.compare::<M>(window, &mut stream) };
+        self.generator = Some(stream.generator);
         mask
     }
 
     /// What outputs are compared modulo.
     pub(super) const fn modulus(&self) -> &Modulus {
-        &self.modulus
+        &self.counter.modulus
     }
 
     /// Begins the streams of `L` seeds, `advance` outputs passed over.
     pub(super) fn start(&mut self, advance: u32, seeds: U64x<L>) {
-        let generator = self.generator.get_or_insert_with(|| G::blank(&self.modulus));
+        let generator = self.generator.get_or_insert_with(|| G::blank(&self.counter.modulus));
         generator.seed(seeds);
         for _ in 0..advance {
             generator.pass();
@@ -118,7 +114,7 @@ impl<G: Generator<L>, const L: usize> Group<G, L> {
     /// Lays out some more of the streams.
     #[inline(always)]
     pub(super) fn more(&mut self, streams: &mut Streams) {
-        let modulus = self.modulus;
+        let modulus = self.counter.modulus;
         let mut generator = self.generator.take().unwrap_or_else(|| G::blank(&modulus));
         let from = streams.extend();
         for block in (from..from + MORE).step_by(BLOCK) {
@@ -135,14 +131,74 @@ impl<G: Generator<L>, const L: usize> Group<G, L> {
         self.generator = Some(generator);
     }
 
+    /// Where matches are counted.
+    pub(super) const fn counter(&mut self) -> &mut Counter<L> {
+        &mut self.counter
+    }
+
     /// The best skip of one lane as last counted.
     pub(super) fn best(&self, window: &Window, lane: usize) -> Best {
         let mut best = Best { matches: 0, skip: window.skips.lo };
-        for (skip, count) in window.skips.iter().zip(&self.counts) {
+        for (skip, count) in window.skips.iter().zip(&self.counter.counts) {
             if count.0[lane] > best.matches {
                 best = Best { matches: count.0[lane], skip };
             }
         }
         best
+    }
+}
+
+impl<const L: usize> Counter<L> {
+    /// Compares the outputs of `L` seeds; see [`Group::count`].
+    ///
+    /// # Safety
+    /// The processor must have the instructions of `M`.
+    #[expect(unsafe_code, reason = "code for an instruction set found at run time")]
+    #[inline(always)]
+    pub(super) unsafe fn compare<M: Matching<L>>(
+        &mut self,
+        window: &Window,
+        outputs: &mut impl Fill<L>,
+    ) -> u64 {
+        let modulus = self.modulus;
+        let positions = window.positions();
+        let tile = positions.min(TILE.max(window.skips.hi as usize + 1));
+        self.keys.resize(tile, U32x::splat(0));
+        self.counts.clear();
+        self.counts.resize(window.skips.count() as usize, U32x::splat(0));
+        self.cursors.clear();
+        self.cursors
+            .extend(window.skips.iter().map(|skip| Cursor { position: skip as usize, draw: 0 }));
+
+        let mut most = U32x::splat(0);
+        let mut from = 0;
+        while from < positions {
+            let end = positions.min(from + tile);
+            outputs.fill(window, from, &mut self.keys[..end - from]);
+            for ((skip, counts), cursor) in
+                window.skips.iter().zip(&mut self.counts).zip(&mut self.cursors)
+            {
+                let comb = Comb {
+                    keys: &self.keys[..end - from],
+                    targets: &window.targets[cursor.draw..],
+                    place: cursor.position - from,
+                    stride: skip as usize + 1,
+                };
+                let draws = comb.len();
+                cursor.draw += draws;
+                cursor.position += draws * comb.stride;
+                // SAFETY: the caller has the instructions.
+                let count = unsafe { M::count(&modulus, comb, *counts) };
+                *counts = count;
+                most = most.zip(count, u32::max);
+            }
+            from = end;
+        }
+
+        let mut mask = 0;
+        for (lane, &most) in most.0.iter().enumerate() {
+            mask |= u64::from(most >= window.least) << lane;
+        }
+        mask
     }
 }

@@ -4,6 +4,8 @@
 
 mod cascade;
 mod group;
+mod matching;
+mod run;
 mod stages;
 mod streams;
 mod vector;

@@ -3,7 +3,9 @@
 use shared::{families::Family, outcome::Best, variable::Strategy};
 
 use super::{
-    group::Group,
+    group::{Counter, Group},
+    matching,
+    run::Run,
     streams::Streams,
     walk::{Step, Walk},
     window::Window,
@@ -22,6 +24,13 @@ pub(super) trait Lanes: Send {
     /// Counts every skip's matches for one seed a lane, and returns a bit for each lane in which
     /// some skip has `window.least`. `seeds` has as many as there are lanes.
     fn count(&mut self, window: &Window, seeds: &[u64]) -> u64;
+
+    /// Gets ready for runs of consecutive seeds in this window.
+    fn expect_runs(&mut self, family: Family, window: &Window);
+
+    /// [`Lanes::count`] for the seeds from `first` on, a multiple of their number, in the window
+    /// that runs are expected in; `None` where the family has no simpler way to them.
+    fn count_run(&mut self, window: &Window, first: u64) -> Option<u64>;
 
     /// The best skip of one lane as last counted with this window.
     fn best(&self, window: &Window, lane: usize) -> Best;
@@ -109,7 +118,7 @@ impl Instructions {
 /// A module with groups of so many lanes, built with these attributes. `Build` may be used only
 /// where the processor has the features that they enable.
 macro_rules! built_for {
-    ($name:ident, $lanes:literal $(, #[$attribute:meta])*) => {
+    ($name:ident, $lanes:literal, $Matching:ty $(, #[$attribute:meta])*) => {
         mod $name {
             use super::*;
 
@@ -119,11 +128,19 @@ macro_rules! built_for {
                 type Output = Box<dyn Lanes>;
 
                 fn visit<G: Generator<$lanes> + Send + 'static>(self) -> Box<dyn Lanes> {
-                    Box::new(Built(Group::<G, $lanes>::new(self.0)))
+                    Box::new(Built {
+                        group: Group::<G, $lanes>::new(self.0),
+                        run: None,
+                        modulus: self.0,
+                    })
                 }
             }
 
-            struct Built<G>(Group<G, $lanes>);
+            struct Built<G> {
+                group: Group<G, $lanes>,
+                run: Option<Run<$lanes>>,
+                modulus: Modulus,
+            }
 
             impl<G: Generator<$lanes> + Send> Lanes for Built<G> {
                 fn lanes(&self) -> usize {
@@ -135,23 +152,34 @@ macro_rules! built_for {
                     let mut lanes = U64x::splat(0);
                     lanes.0.copy_from_slice(seeds);
                     // SAFETY: groups are made for supported instructions only, which `Scan::new` sees to.
-                    unsafe { count(&mut self.0, window, &lanes) }
+                    unsafe { count(&mut self.group, window, &lanes) }
+                }
+
+                fn expect_runs(&mut self, family: Family, window: &Window) {
+                    self.run = Run::new(family, self.modulus, window);
+                }
+
+                #[expect(unsafe_code, reason = "code for an instruction set found at run time")]
+                fn count_run(&mut self, window: &Window, first: u64) -> Option<u64> {
+                    let run = self.run.as_mut()?;
+                    // SAFETY: as for `count`.
+                    unsafe { count_run(self.group.counter(), window, run, first) }
                 }
 
                 fn best(&self, window: &Window, lane: usize) -> Best {
-                    self.0.best(window, lane)
+                    self.group.best(window, lane)
                 }
 
                 fn start(&mut self, advance: u32, seeds: &[u64]) {
                     let mut lanes = U64x::splat(0);
                     lanes.0.copy_from_slice(seeds);
-                    self.0.start(advance, lanes);
+                    self.group.start(advance, lanes);
                 }
 
                 #[expect(unsafe_code, reason = "code for an instruction set found at run time")]
                 fn more(&mut self, streams: &mut Streams) {
                     // SAFETY: groups are made for supported instructions only, which `Walks::new` sees to.
-                    unsafe { more(&mut self.0, streams) }
+                    unsafe { more(&mut self.group, streams) }
                 }
 
                 #[expect(unsafe_code, reason = "code for an instruction set found at run time")]
@@ -164,7 +192,7 @@ macro_rules! built_for {
                     keys: &[u32],
                 ) -> Step {
                     // SAFETY: groups are made for supported instructions only, which `Walks::new` sees to.
-                    unsafe { go(walk, strategy, self.0.modulus(), targets, least, keys) }
+                    unsafe { go(walk, strategy, self.group.modulus(), targets, least, keys) }
                 }
             }
 
@@ -203,14 +231,29 @@ macro_rules! built_for {
                 window: &Window,
                 seeds: &U64x<$lanes>,
             ) -> u64 {
-                group.count(window, *seeds)
+                // SAFETY: these are the instructions.
+                unsafe { group.count::<$Matching>(window, *seeds) }
+            }
+
+            /// # Safety
+            /// As for `count`.
+            $(#[$attribute])*
+            #[expect(unsafe_code, reason = "code for an instruction set found at run time")]
+            unsafe fn count_run(
+                counter: &mut Counter<$lanes>,
+                window: &Window,
+                run: &mut Run<$lanes>,
+                first: u64,
+            ) -> Option<u64> {
+                // SAFETY: these are the instructions.
+                run.go_to(first).then(|| unsafe { counter.compare::<$Matching>(window, run) })
             }
         }
     };
 }
 
-built_for!(baseline, 8);
+built_for!(baseline, 8, matching::Baseline);
 #[cfg(target_arch = "x86_64")]
-built_for!(avx2, 16, #[target_feature(enable = "avx2,bmi1,bmi2")]);
+built_for!(avx2, 16, matching::Avx2, #[target_feature(enable = "avx2,bmi1,bmi2")]);
 #[cfg(target_arch = "x86_64")]
-built_for!(avx512, 32, #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,bmi1,bmi2")]);
+built_for!(avx512, 32, matching::Avx512, #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,bmi1,bmi2")]);

@@ -9,6 +9,7 @@ use std::{
 use shared::{
     broker::{Broker, Identity, Patience, connect},
     exit_codes,
+    rates::Rates,
     settings::host_name,
 };
 use tokio::signal::unix::{SignalKind, signal};
@@ -105,7 +106,14 @@ async fn begin(
             "there is a run called '{name}' already: choose another name, or go on with it by --resume {name}"
         )));
     }
-    let known = home_ledger.as_ref().map_or_else(|| Ok(Known::default()), Known::of)?.here();
+    let known = home_ledger.as_ref().map_or_else(|| Ok(Known::default()), Known::of)?;
+    let known = match Rates::read(&context.home) {
+        Ok(measured) => known.here(measured.all()),
+        Err(error) => {
+            output::say(format!("note: planned without measured rates: {error}"));
+            known.here(&[])
+        }
+    };
     let prepared = prepare(&context.settings, &known, name, request)?;
     fs::create_dir_all(&folder).map_err(|error| {
         Failure::unreachable(format!("the folder {} can't be made: {error}", folder.display()))

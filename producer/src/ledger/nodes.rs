@@ -3,7 +3,10 @@
 use rusqlite::{Connection, params};
 use shared::{messages::Heartbeat, wire::Wire as _};
 
-use super::open::{Ledger, LedgerError};
+use super::{
+    open::{Ledger, LedgerError},
+    rates::{self, LearnedRate},
+};
 
 /// After how many seconds of silence a worker is forgotten.
 const FORGET: f64 = 7.0 * 24.0 * 3600.0;
@@ -29,7 +32,8 @@ pub(super) fn all_among(db: &Connection, names: &[String], now: f64) -> Result<b
 }
 
 impl Ledger {
-    /// Writes what workers said last. Losing it in a power cut loses nothing.
+    /// Writes what workers said last, and the rates that they measured where jobs have taught none
+    /// yet. Losing it in a power cut loses nothing.
     ///
     /// # Errors
     /// [`LedgerError`] when the ledger can't be written.
@@ -48,6 +52,13 @@ impl Ledger {
                  ON CONFLICT (node, instance) DO UPDATE SET heartbeat = ?3, heard_at = ?4",
             )?
             .execute(params![heartbeat.node, heartbeat.instance, bytes, now])?;
+            // All slots of a worker are alike.
+            let Some(slot) = heartbeat.slots.first() else { continue };
+            for rate in &heartbeat.measured {
+                if let Some(rate) = LearnedRate::measured(slot.arch, &slot.device, rate) {
+                    rates::assume(&tx, &rate, now)?;
+                }
+            }
         }
         Ok(tx.commit()?)
     }

@@ -5,9 +5,13 @@ use serde::{Deserialize, Serialize};
 use shared::{
     families::Family,
     job::{Arch, Engine},
+    outcome::Device,
+    plans::Plan,
+    rates::MeasuredRate,
 };
 
 use super::open::{Ledger, LedgerError};
+use crate::cost::Cost;
 
 /// The weight of the newest measurement in the moving average.
 const WEIGHT: f64 = 0.3;
@@ -36,6 +40,46 @@ pub struct LearnedRate {
     pub operations_per_second: f64,
     /// How many measurements are in it.
     pub samples: u64,
+}
+
+impl LearnedRate {
+    /// What `worker bench` measured on such a slot; `None` of names that this build does not know,
+    /// and of figures that are none.
+    #[must_use]
+    pub fn measured(arch: Arch, device: &Device, rate: &MeasuredRate) -> Option<Self> {
+        let plan = Plan::named(&rate.plan)?;
+        let (engine, family) = (rate.engine.parse().ok()?, rate.family.parse().ok()?);
+        #[expect(clippy::cast_precision_loss, reason = "a rate needs no more than 53 bits")]
+        let operations = Cost::of(&plan.sieve(family), engine).seeds(rate.seeds as f64);
+        let operations_per_second = operations / rate.seconds;
+        let key =
+            RateKey { model: device.model.clone(), threads: device.threads, engine, family, arch };
+        (operations_per_second.is_finite() && operations_per_second > 0.0).then_some(Self {
+            key,
+            operations_per_second,
+            samples: 1,
+        })
+    }
+}
+
+/// Takes a benchmark's rate where nothing is known yet: what jobs taught counts for more.
+pub(super) fn assume(db: &Connection, rate: &LearnedRate, now: f64) -> Result<(), LedgerError> {
+    let LearnedRate { key, operations_per_second, samples } = rate;
+    db.prepare_cached(
+        "INSERT INTO rates (model, threads, engine, family, arch, operations_per_second, samples, at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO NOTHING",
+    )?
+    .execute(params![
+        key.model,
+        key.threads,
+        key.engine.name(),
+        key.family.name(),
+        key.arch.name(),
+        operations_per_second,
+        samples.cast_signed(),
+        now
+    ])?;
+    Ok(())
 }
 
 /// Takes one measurement into the moving average.

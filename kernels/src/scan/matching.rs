@@ -1,0 +1,145 @@
+//! The scan's innermost loop: one skip's draws against a tile of keys.
+//!
+//! Written out for each instruction set, with [`Modulus::matches`] as the definition: compilers
+//! take the loop over lanes apart into pieces of every size.
+
+use crate::{
+    lanes::U32x,
+    residue::{Modulus, Target},
+};
+
+/// What one skip compares in a tile: every `stride`th place from `place` on with the next target.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Comb<'a, const L: usize> {
+    pub(super) keys: &'a [U32x<L>],
+    pub(super) targets: &'a [Target],
+    pub(super) place: usize,
+    /// At least 1.
+    pub(super) stride: usize,
+}
+
+impl<const L: usize> Comb<'_, L> {
+    /// How many draws the tile has places for.
+    #[inline(always)]
+    pub(super) fn len(&self) -> usize {
+        let room = self.keys.len().saturating_sub(self.place);
+        room.div_ceil(self.stride).min(self.targets.len())
+    }
+}
+
+/// How one instruction set counts matches.
+pub(super) trait Matching<const L: usize> {
+    /// The counts with the matches of a comb added.
+    ///
+    /// # Safety
+    /// The processor must have the instruction set.
+    #[expect(unsafe_code, reason = "code for an instruction set found at run time")]
+    unsafe fn count(modulus: &Modulus, comb: Comb<'_, L>, counts: U32x<L>) -> U32x<L>;
+}
+
+/// What every processor has.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Baseline;
+
+#[expect(unsafe_code, reason = "the trait's function is unsafe elsewhere")]
+impl<const L: usize> Matching<L> for Baseline {
+    #[inline(always)]
+    unsafe fn count(modulus: &Modulus, comb: Comb<'_, L>, mut counts: U32x<L>) -> U32x<L> {
+        let places = comb.keys.iter().skip(comb.place).step_by(comb.stride);
+        for (keys, target) in places.zip(comb.targets) {
+            counts = counts + modulus.matches(*keys, *target);
+        }
+        counts
+    }
+}
+
+/// 256-bit vectors.
+#[cfg(target_arch = "x86_64")]
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Avx2;
+
+#[cfg(target_arch = "x86_64")]
+#[expect(unsafe_code, reason = "code for an instruction set found at run time")]
+impl Matching<16> for Avx2 {
+    #[inline(always)]
+    unsafe fn count(modulus: &Modulus, comb: Comb<'_, 16>, mut counts: U32x<16>) -> U32x<16> {
+        use std::arch::x86_64::{
+            __m256i, _mm_cvtsi32_si128, _mm256_cmpeq_epi32, _mm256_load_si256, _mm256_min_epu32,
+            _mm256_or_si256, _mm256_set1_epi32, _mm256_sll_epi32, _mm256_srl_epi32,
+            _mm256_store_si256, _mm256_sub_epi32,
+        };
+        let draws = comb.len();
+        let twos = modulus.twos().cast_signed();
+        // SAFETY: lanes are aligned to 64 bytes; place + (draws - 1) * stride is below the number
+        // of keys, and draws at most that of targets; the caller has the instructions.
+        unsafe {
+            let (right, left) = (_mm_cvtsi32_si128(twos), _mm_cvtsi32_si128(32 - twos));
+            let halves: *mut __m256i = counts.0.as_mut_ptr().cast();
+            let (mut low, mut high) = (_mm256_load_si256(halves), _mm256_load_si256(halves.add(1)));
+            for draw in 0..draws {
+                let keys: *const __m256i =
+                    comb.keys.as_ptr().add(comb.place + draw * comb.stride).cast();
+                let target = comb.targets.get_unchecked(draw);
+                let key = _mm256_set1_epi32(target.key().cast_signed());
+                let most = _mm256_set1_epi32(target.most().cast_signed());
+                let hit = |keys| {
+                    let product = _mm256_sub_epi32(keys, key);
+                    let quotient = _mm256_or_si256(
+                        _mm256_srl_epi32(product, right),
+                        _mm256_sll_epi32(product, left),
+                    );
+                    _mm256_cmpeq_epi32(_mm256_min_epu32(quotient, most), quotient)
+                };
+                low = _mm256_sub_epi32(low, hit(_mm256_load_si256(keys)));
+                high = _mm256_sub_epi32(high, hit(_mm256_load_si256(keys.add(1))));
+            }
+            _mm256_store_si256(halves, low);
+            _mm256_store_si256(halves.add(1), high);
+        }
+        counts
+    }
+}
+
+/// 512-bit vectors.
+#[cfg(target_arch = "x86_64")]
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Avx512;
+
+#[cfg(target_arch = "x86_64")]
+#[expect(unsafe_code, reason = "code for an instruction set found at run time")]
+impl Matching<32> for Avx512 {
+    #[inline(always)]
+    unsafe fn count(modulus: &Modulus, comb: Comb<'_, 32>, mut counts: U32x<32>) -> U32x<32> {
+        use std::arch::x86_64::{
+            __m512i, _mm512_cmple_epu32_mask, _mm512_load_si512, _mm512_mask_sub_epi32,
+            _mm512_rorv_epi32, _mm512_set1_epi32, _mm512_store_si512, _mm512_sub_epi32,
+        };
+        let draws = comb.len();
+        // SAFETY: lanes are aligned to 64 bytes; place + (draws - 1) * stride is below the number
+        // of keys, and draws at most that of targets; the caller has the instructions.
+        unsafe {
+            let twos = _mm512_set1_epi32(modulus.twos().cast_signed());
+            let minus_one = _mm512_set1_epi32(-1);
+            let halves: *mut __m512i = counts.0.as_mut_ptr().cast();
+            let (mut low, mut high) = (_mm512_load_si512(halves), _mm512_load_si512(halves.add(1)));
+            for draw in 0..draws {
+                let keys: *const __m512i =
+                    comb.keys.as_ptr().add(comb.place + draw * comb.stride).cast();
+                let target = comb.targets.get_unchecked(draw);
+                let key = _mm512_set1_epi32(target.key().cast_signed());
+                let most = _mm512_set1_epi32(target.most().cast_signed());
+                let hit = |keys| {
+                    let quotient = _mm512_rorv_epi32(_mm512_sub_epi32(keys, key), twos);
+                    _mm512_cmple_epu32_mask(quotient, most)
+                };
+                let (one, two) =
+                    (hit(_mm512_load_si512(keys)), hit(_mm512_load_si512(keys.add(1))));
+                low = _mm512_mask_sub_epi32(low, one, low, minus_one);
+                high = _mm512_mask_sub_epi32(high, two, high, minus_one);
+            }
+            _mm512_store_si512(halves, low);
+            _mm512_store_si512(halves.add(1), high);
+        }
+        counts
+    }
+}
