@@ -23,6 +23,7 @@ pub const MAX_FRAME: usize = 1024 * 1024;
 pub const EXIT_REJECTED: i32 = 2;
 
 /// One message from a runner.
+#[expect(clippy::large_enum_variant, reason = "one at a time: a box would save nothing")]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Frame {

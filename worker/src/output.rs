@@ -17,6 +17,7 @@ pub struct Frames {
 }
 
 /// A runner's last frame.
+#[expect(clippy::large_enum_variant, reason = "one at a time: a box would save nothing")]
 #[derive(Debug, Clone, PartialEq)]
 pub enum Last {
     /// [`Frame::Done`].

@@ -19,8 +19,10 @@ use crate::{
     residue::Modulus,
 };
 
-/// A tile has at least this many positions: with 32 lanes 32 KiB of keys.
-const TILE: usize = 256;
+/// A tile has at least this many positions: all that the first look at a usual window reaches. Keys
+/// lie at the positions that some draw is compared with, which are less than half of them: with 32
+/// lanes some 30 KiB.
+const TILE: usize = 640;
 
 /// The generator and the working memory of a group.
 pub(super) struct Group<G, const L: usize> {
@@ -170,7 +172,7 @@ impl<const L: usize> Counter<L> {
         self.cursors
             .extend(window.skips.iter().map(|skip| Cursor { position: skip as usize, draw: 0 }));
 
-        let mut most = U32x::splat(0);
+        let mut mask = 0;
         let mut from = 0;
         while from < positions {
             let end = positions.min(from + tile);
@@ -184,20 +186,16 @@ impl<const L: usize> Counter<L> {
                     place: cursor.position - from,
                     stride: skip as usize + 1,
                 };
-                let draws = comb.len();
-                cursor.draw += draws;
-                cursor.position += draws * comb.stride;
                 // SAFETY: the caller has the instructions.
-                let count = unsafe { M::count(&modulus, comb, *counts) };
+                let (count, draws) = unsafe { M::count(&modulus, comb, *counts) };
+                cursor.draw += draws;
+                cursor.position += draws * (skip as usize + 1);
                 *counts = count;
-                most = most.zip(count, u32::max);
+                // Counts only grow: what is reached in some tile stays so.
+                // SAFETY: the caller has the instructions.
+                mask |= unsafe { M::at_least(counts, window.least) };
             }
             from = end;
-        }
-
-        let mut mask = 0;
-        for (lane, &most) in most.0.iter().enumerate() {
-            mask |= u64::from(most >= window.least) << lane;
         }
         mask
     }
