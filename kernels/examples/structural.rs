@@ -4,6 +4,9 @@
 //!
 //! `cargo run --release -p kernels --example structural -- [PROTOTYPE [TURNS]]`, with the prototype
 //! built by `g++ -O3 -march=native -o jlattice jlattice.cpp`; its draws are taken.
+//!
+//! With `prime` in place of a prototype: all 2^32 seeds of `lcg32` and `minstd` beside the scan's
+//! rate over 2^22 of them.
 
 use std::{
     error::Error,
@@ -20,6 +23,7 @@ use shared::{
     families::Family,
     sieve::{Direction, Mode, Sieve, Skips},
     spans::Span,
+    witness::Witness,
 };
 
 /// A standard question: the prototype's threshold, matches needed, largest skip, advance, draws.
@@ -72,10 +76,9 @@ fn busy() -> Result<f64, Box<dyn Error>> {
     Ok(nanoseconds / 1e9)
 }
 
-/// Seconds and survivors of the engine.
-fn engine(plan: &Plan, instructions: Instructions) -> Result<(f64, usize), Box<dyn Error>> {
-    let sieve = Sieve {
-        family: Family::JavaLcg,
+fn sieve(family: Family, plan: &Plan) -> Sieve {
+    Sieve {
+        family,
         direction: Direction::Forward,
         mode: Mode::Fixed,
         modulus: 1000,
@@ -84,7 +87,12 @@ fn engine(plan: &Plan, instructions: Instructions) -> Result<(f64, usize), Box<d
         skips: Skips { lo: 0, hi: plan.last_skip },
         need: plan.need,
         reverse_need: plan.need,
-    };
+    }
+}
+
+/// Seconds and survivors of the engine.
+fn engine(plan: &Plan, instructions: Instructions) -> Result<(f64, usize), Box<dyn Error>> {
+    let sieve = sieve(Family::JavaLcg, plan);
     let started = busy()?;
     let engine = Prepared::structural(&sieve, instructions)?;
     let tally = engine.test(&Sequence::Range(Span::new(0, (1 << 48) - 1)?), usize::MAX);
@@ -106,10 +114,56 @@ fn prototype(path: &str, plan: &Plan) -> Result<(f64, usize), Box<dyn Error>> {
     Ok((seconds, survivors))
 }
 
+/// Seconds for all 2^32 seeds by structure, and as the scan would take them.
+fn prime(family: Family, plan: &Plan, on: Instructions) -> Result<(f64, f64), Box<dyn Error>> {
+    const SCANNED: u64 = 1 << 22;
+    let sieve = sieve(family, plan);
+    let started = busy()?;
+    let structural = Prepared::structural(&sieve, on)?;
+    let all = Sequence::Range(Span::new(0, u32::MAX.into())?);
+    let found = structural.test(&all, usize::MAX).found;
+    let searched = busy()? - started;
+
+    let started = busy()?;
+    let witness = Witness::new(sieve.window(), sieve.need, 1);
+    let part = Sequence::Range(Span::new(0, SCANNED - 1)?);
+    let scanned = Prepared::scan(&sieve, witness, on).test(&part, usize::MAX).found;
+    let seconds = busy()? - started;
+    let among = found.iter().filter(|found| found.survivor.seed < SCANNED).count();
+    if among != scanned.len() {
+        return Err(format!("{family}: the scan finds {} and not {among}", scanned.len()).into());
+    }
+    Ok((searched, seconds * (family.seed_end() / u128::from(SCANNED)) as f64))
+}
+
+/// Prints a row for each prime generator, plan and instruction set.
+fn primes(turns: u32) -> Result<(), Box<dyn Error>> {
+    let mut out = stdout().lock();
+    for family in [Family::Lcg32, Family::Minstd] {
+        for plan in &PLANS {
+            write!(out, "{:6} {:9}", family.name(), plan.name)?;
+            for on in Instructions::supported() {
+                let mut best = (f64::INFINITY, f64::INFINITY);
+                for _ in 0..turns {
+                    let (searched, scanned) = prime(family, plan, on)?;
+                    best = (best.0.min(searched), best.1.min(scanned));
+                }
+                write!(out, "  {on:?} {:.3} s, scan {:.1} s", best.0, best.1)?;
+                write!(out, " ({:.0}x)", best.1 / best.0)?;
+            }
+            writeln!(out)?;
+        }
+    }
+    Ok(())
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
     let path = args.next();
     let turns: u32 = args.next().map_or(Ok(5), |turns| turns.parse())?;
+    if path.as_deref() == Some("prime") {
+        return primes(turns);
+    }
     let mut out = stdout().lock();
     for plan in &PLANS {
         let mut best = f64::INFINITY;

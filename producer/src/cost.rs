@@ -327,6 +327,11 @@ mod tests {
         assert_eq!(chosen(&java, Engine::Auto, all), Engine::Structural);
         assert_eq!(chosen(&java, Engine::Scan, all), Engine::Scan);
         assert_eq!(chosen(&java, Engine::Auto, 1000.0), Engine::Auto);
+        let prime = sieve(Family::Lcg32, 30, 8, 20, 0);
+        assert_eq!(chosen(&prime, Engine::Auto, 32_f64.exp2()), Engine::Structural);
+        assert_eq!(chosen(&prime, Engine::Auto, 1e6), Engine::Auto);
+        let long = sieve(Family::Lcg32, 30, 8, 2000, 0);
+        assert_eq!(chosen(&long, Engine::Auto, 32_f64.exp2()), Engine::Auto);
         let other = sieve(Family::Xorshift32, 30, 8, 20, 0);
         assert_eq!(chosen(&other, Engine::Auto, all), Engine::Auto);
         let cost = Cost::of(&java, Engine::Structural);

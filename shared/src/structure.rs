@@ -136,6 +136,12 @@ pub enum Unsuited {
     /// Variable skips.
     #[error("the structural engine searches fixed skips alone: use --mode fixed or --engine auto")]
     Variable,
+    /// A search that would neither report nor stop for too long.
+    #[error(
+        "the structural engine would take about {0} s to search this sieve, without a stop, and \
+         at most {LONGEST} s are allowed: ask for fewer skips or more matches, or use --engine auto"
+    )]
+    Long(u64),
     /// A list of candidates.
     #[error("the structural engine searches ranges, not lists of candidates: use --engine auto")]
     Candidates,
@@ -162,6 +168,11 @@ pub fn suits(sieve: &Sieve) -> Result<Lcg, Unsuited> {
         let modulus = sieve.modulus;
         if modulus.is_power_of_two() || modulus.trailing_zeros() > MAX_TWOS || modulus > most {
             return Err(Unsuited::Modulus { modulus, most });
+        }
+    } else {
+        let seconds = Price::of_prime(sieve).fixed_seconds;
+        if seconds > LONGEST {
+            return Err(Unsuited::Long(seconds.ceil() as u64));
         }
     }
     Ok(lcg)
@@ -194,21 +205,14 @@ impl Price {
     #[must_use]
     pub fn of(sieve: &Sieve) -> Option<Self> {
         let lcg = suits(sieve).ok()?;
-        let need = match sieve.direction {
-            Direction::Both => sieve.need.max(sieve.reverse_need),
-            Direction::Forward | Direction::Reverse => sieve.need,
-        };
-        let matching = f64::from(sieve.modulus).recip();
-        let hit = (need..=sieve.window()).map(|n| binomial(sieve.window(), matching, n)).sum();
         Some(match lcg {
-            Lcg::Power(lcg) => Self::of_power(sieve, need, hit, &lcg),
-            Lcg::Prime(_) => Self::of_prime(sieve, need, hit),
+            Lcg::Power(lcg) => Self::of_power(sieve, &lcg),
+            Lcg::Prime(_) => Self::of_prime(sieve),
         })
     }
 
-    /// With `need` matches in the stricter direction, which a seed has with the probability `hit`
-    /// under one skip.
-    fn of_prime(sieve: &Sieve, need: u32, hit: f64) -> Self {
+    fn of_prime(sieve: &Sieve) -> Self {
+        let (need, hit) = stricter(sieve);
         let (k, skips) = (sieve.window(), f64::from(sieve.skips.count()));
         let matching = f64::from(sieve.modulus).recip();
         let states = f64::from(PrimeLcg::PRIME) * matching + 1.0;
@@ -228,7 +232,8 @@ impl Price {
         }
     }
 
-    fn of_power(sieve: &Sieve, need: u32, hit: f64, lcg: &PowerLcg) -> Self {
+    fn of_power(sieve: &Sieve, lcg: &PowerLcg) -> Self {
+        let (need, hit) = stricter(sieve);
         let (k, skips) = (sieve.window(), f64::from(sieve.skips.count()));
         let twos = sieve.modulus.trailing_zeros();
         let classes = f64::from(lcg.low_bit + twos).exp2();
@@ -271,6 +276,20 @@ impl Price {
 /// The most survivors, by chance, and the most seeds to look at for them, in a range that is
 /// searched at once.
 pub const BLOCK_SURVIVORS: f64 = 10_000.0;
+
+/// The most seconds of one thread that a search modulo a prime, which is done whole, may take.
+const LONGEST: f64 = 10.0;
+
+/// How many matches are needed in the stricter direction, and with what probability a seed has
+/// them under one skip.
+fn stricter(sieve: &Sieve) -> (u32, f64) {
+    let need = match sieve.direction {
+        Direction::Both => sieve.need.max(sieve.reverse_need),
+        Direction::Forward | Direction::Reverse => sieve.need,
+    };
+    let matching = f64::from(sieve.modulus).recip();
+    (need, (need..=sieve.window()).map(|n| binomial(sieve.window(), matching, n)).sum())
+}
 
 /// How many outputs of a seed are looked at or passed over.
 fn outputs(sieve: &Sieve) -> f64 {
@@ -360,7 +379,7 @@ mod tests {
     /// docs/structural.md, over all 2^32 seeds.
     #[test]
     fn prices_modulo_a_prime_are_within_a_factor_of_four_of_the_table() {
-        for (k, need, hi, measured) in [(30, 8, 20, 2.0), (30, 15, 20, 1.0), (8, 4, 16, 0.2)] {
+        for (k, need, hi, measured) in [(30, 8, 20, 2.0), (30, 10, 20, 2.0), (8, 4, 16, 0.15)] {
             let price = Price::of(&sieve(Family::Lcg32, k, need, hi)).unwrap();
             let ratio = price.seconds(32_f64.exp2()) / measured;
             assert!((0.25..4.0).contains(&ratio), "k {k}, need {need}: {ratio}");
@@ -377,6 +396,8 @@ mod tests {
             assert_eq!(Price::of(&odd), None);
         }
         assert!(suits(&sieve(Family::Lcg32, 30, 8, 20)).is_ok());
+        let long = suits(&sieve(Family::Minstd, 30, 8, 2000)).unwrap_err();
+        assert!(matches!(long, Unsuited::Long(_)), "{long}");
         let other = suits(&sieve(Family::Mt19937, 30, 8, 20)).unwrap_err();
         assert!(other.to_string().contains("mt19937"));
         assert_eq!(suits(&sieve(Family::JavaLcg, 256, 8, 0)), Err(Unsuited::Window(256)));

@@ -48,6 +48,8 @@ pub(super) struct Frame {
 pub(super) struct Cache {
     /// All numbers are multiples of two to this, and modulo 2^32.
     granule: u32,
+    /// See [`Lattice::new`].
+    trusted: f64,
     /// The places of what follows, by key.
     of_lattices: Table,
     of_bases: Table,
@@ -58,10 +60,12 @@ pub(super) struct Cache {
 }
 
 impl Cache {
-    /// A cache for numbers that are multiples of `2^granule`.
-    pub(super) fn new(granule: u32) -> Self {
+    /// A cache for numbers that are multiples of `2^granule`, and for lattices whose coefficients
+    /// are off by at most `trusted`.
+    pub(super) fn new(granule: u32, trusted: f64) -> Self {
         Self {
             granule,
+            trusted,
             of_lattices: Table::default(),
             of_bases: Table::default(),
             lattices: Vec::new(),
@@ -93,6 +97,13 @@ impl Cache {
         self.of_lattices.get(key).map(|at| at as usize)
     }
 
+    /// How many lattices were made, and how many refused.
+    #[cfg(test)]
+    pub(super) fn counts(&self) -> (usize, usize) {
+        let refused = self.lattices.iter().filter(|lattice| lattice.is_none()).count();
+        (self.lattices.len() - refused, refused)
+    }
+
     /// A lattice with its list; `None` where doubles can't be trusted with it.
     #[inline(always)]
     pub(super) fn get(&self, at: usize) -> Option<(&Lattice, &[Vector])> {
@@ -110,7 +121,7 @@ impl Cache {
                 *x *= scale;
             }
         }
-        let lattice = Lattice::new(&basis, &frame.boxes, &mut self.lists);
+        let lattice = Lattice::new(&basis, &frame.boxes, self.trusted, &mut self.lists);
         let at = self.lattices.len();
         self.lattices.push(lattice);
         self.of_lattices.insert(key, at as u32);

@@ -121,9 +121,7 @@ impl Class {
         for at in 0..size {
             places[at] = from + at;
         }
-        for at in 0..set.fixed.len() {
-            places[size + at] = set.fixed[at];
-        }
+        places[size..].copy_from_slice(&set.fixed);
     }
 
     /// Finds the points at which all draws of a set match and enough of the others may. `seeds`:

@@ -5,7 +5,6 @@
 //! `2^class_bits` alone. Modulo that power the generator runs through one cycle of all classes,
 //! so the bits of all states, laid out along the cycle, are a text in which a draw's bits are
 //! compared with many classes at once, a byte each.
-#![expect(clippy::needless_range_loop, reason = "as in `reduce`: loops that are inlined")]
 
 use shared::structure::PowerLcg;
 

@@ -45,8 +45,8 @@ impl Compare for Baseline {
         }
         let mut bits = 0;
         if any {
-            for lane in 0..64 {
-                bits |= u64::from(bytes[lane] >= least) << lane;
+            for (lane, &byte) in bytes.iter().enumerate() {
+                bits |= u64::from(byte >= least) << lane;
             }
         }
         bits

@@ -16,8 +16,11 @@ pub(super) const LANES: usize = 16;
 /// As many numbers modulo 2^32.
 pub(super) type Vector = U32x<LANES>;
 
-/// By how much a rounded coefficient may be off, beyond the half that rounding brings.
+/// By how much a rounded coefficient may be off, beyond the half that rounding brings: twice what
+/// is [`TRUSTED`].
 const EPSILON: f64 = 1e-5;
+/// How far off a coefficient may be before doubles are not trusted with a lattice.
+pub(super) const TRUSTED: f64 = EPSILON / 2.0;
 /// What sums of four products lose to rounding, as a share: with room to spare.
 const ROUNDING: f64 = 1.0 / (1_u64 << 48) as f64;
 const TWO_TO_32: f64 = 4_294_967_296.0;
@@ -55,10 +58,15 @@ pub(super) struct Boxes {
 
 impl Lattice {
     /// Prepares a reduced basis and appends its list to `lists`: for each vector of lanes one
-    /// vector a coordinate. `None` when doubles can't be trusted with it, or when the list would
-    /// be too long to search for.
+    /// vector a coordinate. `None` when coefficients may be off by more than `trusted`, at most
+    /// [`TRUSTED`], or when the list would be too long to search for.
     #[inline(always)]
-    pub(super) fn new(basis: &Matrix, boxes: &Boxes, lists: &mut Vec<Vector>) -> Option<Self> {
+    pub(super) fn new(
+        basis: &Matrix,
+        boxes: &Boxes,
+        trusted: f64,
+        lists: &mut Vec<Vector>,
+    ) -> Option<Self> {
         let n = boxes.n;
         let inverse = invert(basis, n)?;
         let mut centre = [0.0; MAX];
@@ -95,7 +103,7 @@ impl Lattice {
             }
         }
         let error = spread * (n as f64 * distance + ROUNDING);
-        if !(error <= EPSILON / 2.0 && searched <= MAX_SEARCHED) {
+        if !(error <= trusted && searched <= MAX_SEARCHED) {
             return None;
         }
         let mut wrapped_basis = [[0; MAX]; MAX];

@@ -82,7 +82,8 @@ impl Prime {
         let draws = planted(sieve, (&self.draws, self.need), (&outputs, skip), &mut random);
         // Where the search must come upon it, and from which state.
         let at = |index: usize| outputs[sieve.position(index as u32, skip) as usize];
-        let matches = |&index: &usize| at(index) % u64::from(sieve.modulus) == draws[index].into();
+        let matches =
+            |&index: &usize| at(index) % u64::from(sieve.modulus) == u64::from(draws[index]);
         let pivot = (0..draws.len()).find(matches).unwrap_or_default();
         let block = at(pivot) as u32 / sieve.modulus / ABREAST * ABREAST;
 
@@ -188,11 +189,13 @@ impl Prime {
     fn seeds(&self, state: u64, seeds: Span) -> impl Iterator<Item = u64> + use<> {
         // Where nothing is added, 0 would stay 0 for ever, and 1 stands in for it.
         let residues = match (self.lcg.increment, state) {
-            (0, 0) => 1..=0,
-            (0, 1) => 0..=1,
-            _ => state..=state,
+            (0, 0) => [None, None],
+            (0, 1) => [Some(0), Some(1)],
+            _ => [Some(state), None],
         };
         residues
+            .into_iter()
+            .flatten()
             .flat_map(move |residue| (residue..=seeds.last()).step_by(PRIME as usize))
             .filter(move |&seed| seeds.contains(seed))
     }

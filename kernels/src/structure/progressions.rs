@@ -1,4 +1,5 @@
 //! Progressions modulo the prime 2^31 - 1, many terms at a time.
+#![expect(clippy::needless_range_loop, reason = "as in `reduce`: loops that are inlined")]
 
 use shared::structure::PrimeLcg;
 

@@ -13,7 +13,7 @@ use shared::{
 
 use super::{
     inverse::inverse,
-    lattice::{LANES, Vector},
+    lattice::{LANES, TRUSTED, Vector},
 };
 use crate::{affine::Affine, lanes::U64x};
 
@@ -33,6 +33,8 @@ pub(super) struct Question {
     pub(super) draws: Draws,
     /// The draws in the order in which they are compared, as they were asked for.
     pub(super) leading: Vec<u32>,
+    /// How far off a coefficient in a lattice may be.
+    pub(super) trusted: f64,
 }
 
 /// Draws as they are compared.
@@ -61,6 +63,7 @@ impl Question {
             need,
             draws: Draws { tops: Vec::new(), lows: Vec::new(), most: Vec::new() },
             leading,
+            trusted: TRUSTED,
         };
         question.draws = question.compared(&question.leading);
         question

@@ -70,7 +70,7 @@ impl<'a> Search<'a> {
             states,
             forms: Forms::new(window, question.need, question.odd, all, rests as f64),
             skip: None,
-            cache: Cache::new(question.granule()),
+            cache: Cache::new(question.granule(), question.trusted),
             kept: Vec::new(),
             class: Class::new(window, (rests - 1) as u32),
             hits: Vec::new(),
@@ -147,4 +147,72 @@ fn rests(states: Span, class: u32, class_bits: u32) -> Option<(u32, u32)> {
     let last = states.last().checked_sub(class)? >> class_bits;
     let first = states.first().saturating_sub(class).div_ceil(1 << class_bits);
     (first <= last).then_some((first as u32, last as u32))
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::{
+        families::Family,
+        sieve::{Direction, Mode, Sieve, Skips},
+        structure::PowerLcg,
+        witness::splitmix64,
+    };
+
+    use super::*;
+    use crate::{generators::stream, scan::Instructions, structure::lattice::TRUSTED};
+
+    /// Sets whose lattice is not trusted are walked, and the same seeds are found.
+    #[test]
+    fn the_rounding_guard_changes_no_result() {
+        let mut some_of_each = false;
+        for (family, bits) in [(Family::JavaLcg, 48), (Family::JavaLcg, 40), (Family::MsvcRand, 31)]
+        {
+            for turn in 0..3 {
+                let random = splitmix64(bits + (turn << 8));
+                let (seed, skip) = (random & ((1 << bits) - 1), (random >> 50) as u32 % 20);
+                let outputs = stream(family, 1000, seed, 12 * (skip as usize + 1));
+                let draw = |index: u32| {
+                    let own = outputs[(index as usize + 1) * (skip as usize + 1) - 1] % 1000;
+                    let other = splitmix64(random ^ u64::from(index)) % 1000;
+                    (if index % 4 == 1 { other } else { own }) as u32
+                };
+                let sieve = Sieve {
+                    family,
+                    direction: Direction::Forward,
+                    mode: Mode::Fixed,
+                    modulus: 1000,
+                    draws: (0..12).map(draw).collect(),
+                    advance: 0,
+                    skips: Skips { lo: skip, hi: skip },
+                    need: 7,
+                    reverse_need: 7,
+                };
+                let mut question = Question::new(&sieve, PowerLcg::of(family).unwrap());
+                let cycle = Cycle::new(&question.lcg, question.twos);
+                let states = Span::new(0, (1 << bits) - 1).unwrap();
+                let mut search = |trusted: f64| {
+                    question.trusted = trusted;
+                    let loops = Loops::new(Instructions::widest());
+                    let mut search = Search::new(&question, loops, &cycle, states);
+                    search.run(&question.skip(skip), &question.draws, 0..cycle.len());
+                    search.hits.sort_unstable();
+                    search.hits.dedup();
+                    (search.hits.clone(), search.cache.counts())
+                };
+                let (expected, (made, refused)) = search(TRUSTED);
+                assert!(expected.iter().any(|hit| hit.state == seed));
+                assert!(made > 0 && refused == 0, "{made} {refused}");
+                // None is trusted, then those whose bases came out well.
+                let (found, (made, refused)) = search(0.0);
+                assert!(made == 0 && refused > 0, "{made} {refused}");
+                assert_eq!(found, expected);
+                for exponent in [-48, -46, -44] {
+                    let (found, (made, refused)) = search(2_f64.powi(exponent));
+                    some_of_each |= made > 0 && refused > 0;
+                    assert_eq!(found, expected);
+                }
+            }
+        }
+        assert!(some_of_each);
+    }
 }
