@@ -69,14 +69,16 @@ impl Modulus {
     #[inline(always)]
     #[must_use]
     pub fn matches<const L: usize>(&self, keys: U32x<L>, target: Target) -> U32x<L> {
-        keys.map(|key| u32::from(target.takes(self.quotient(key, target))))
+        keys.map(|key| {
+            u32::from(key.wrapping_sub(target.key).rotate_right(self.twos) <= target.most)
+        })
     }
 
-    /// What a key says to [`Target::takes`].
+    /// What keys say to [`Target::takes`].
     #[inline(always)]
     #[must_use]
-    pub const fn quotient(&self, key: u32, target: Target) -> u32 {
-        key.wrapping_sub(target.key).rotate_right(self.twos)
+    pub fn quotients<const L: usize>(&self, keys: U32x<L>, target: Target) -> U32x<L> {
+        (keys - target.key).rotate_right(self.twos)
     }
 
     /// Numbers below 2^32 with the residues of 64-bit outputs.
@@ -102,7 +104,7 @@ pub struct Target {
 }
 
 impl Target {
-    /// Whether a [`Modulus::quotient`] is that of a matching output; the smallest one tells of many.
+    /// Whether one of [`Modulus::quotients`] is that of a matching output; of many the smallest tells.
     #[inline(always)]
     #[must_use]
     pub const fn takes(self, quotient: u32) -> bool {

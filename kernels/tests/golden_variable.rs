@@ -1,7 +1,5 @@
 //! The survivors that the fleet's existing sieve reports for variable skips, in the cases in which
 //! it does what is defined here.
-#![expect(clippy::print_stdout, reason = "a test that is skipped says so")]
-#![expect(clippy::unwrap_used, reason = "a test stops where something is wrong")]
 
 use std::{fs, path::Path};
 

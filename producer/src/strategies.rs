@@ -29,7 +29,7 @@ pub fn survivor_probability(sieve: &Sieve) -> f64 {
     let mut ln_none = [0.0; 2];
     // Strategy 2 begins as strategy 0 does and never has fewer matches.
     for strategy in &STRATEGIES[1..] {
-        let tails = tails(*strategy, k, p);
+        let tails = tails(*strategy, k, p, sieve.need.max(sieve.reverse_need));
         for (ln_none, need) in ln_none.iter_mut().zip([sieve.need, sieve.reverse_need]) {
             *ln_none += (-tails[need as usize]).ln_1p();
         }
@@ -41,7 +41,7 @@ pub fn survivor_probability(sieve: &Sieve) -> f64 {
 /// The probability that strategy 0 of a random seed has at least so many matches.
 #[must_use]
 pub fn near_miss_probability(sieve: &Sieve, least: u32) -> f64 {
-    tails(STRATEGIES[0], sieve.window(), match_probability(sieve))[least as usize]
+    tails(STRATEGIES[0], sieve.window(), match_probability(sieve), least)[least as usize]
 }
 
 /// The widest gap that is told apart from others: from there it takes some draws to come back to
@@ -50,18 +50,19 @@ const fn widest(strategy: Strategy) -> usize {
     (FIRST_EXPECTED + 4 * strategy.tolerance) as usize
 }
 
-/// The probabilities of at least 0, 1, … `k` matches in `k` draws.
-fn tails(strategy: Strategy, k: u32, p: f64) -> Vec<f64> {
-    let (k, most_misses) = (k as usize, strategy.max_misses as usize);
+/// The probabilities of at least 0, 1, … `most` matches in `k` draws, `most` at least 1.
+fn tails(strategy: Strategy, k: u32, p: f64, most: u32) -> Vec<f64> {
+    let (k, most, most_misses) = (k as usize, most as usize, strategy.max_misses as usize);
     let gaps = widest(strategy) + 1;
     // By matches: for each number of misses in a row the probability of each expected gap.
-    let mut alive = vec![vec![vec![0.0; gaps]; most_misses]; k + 1];
+    let mut alive = vec![vec![vec![0.0; gaps]; most_misses]; most + 1];
     alive[0][0][FIRST_EXPECTED as usize] = 1.0;
-    let mut ended = vec![0.0; k + 1];
+    let mut ended = vec![0.0; most + 1];
     let missed: Vec<f64> =
         (0..gaps).map(|expected| (1.0 - p).powi(looked_at(strategy, expected))).collect();
     for draw in 0..k {
-        for matches in (0..=draw).rev() {
+        // Walks with the most are not followed any further.
+        for matches in (0..=draw.min(most - 1)).rev() {
             let walks = &mut alive[matches];
             let total: f64 = walks.iter().flatten().sum();
             if total < NOTHING {
@@ -82,8 +83,8 @@ fn tails(strategy: Strategy, k: u32, p: f64) -> Vec<f64> {
         }
     }
     let mut tail = 0.0;
-    let mut tails = vec![0.0; k + 1];
-    for matches in (0..=k).rev() {
+    let mut tails = vec![0.0; most + 1];
+    for matches in (0..=most).rev() {
         tail += ended[matches] + alive[matches].iter().flatten().sum::<f64>();
         tails[matches] = f64::min(tail, 1.0);
     }
@@ -169,7 +170,7 @@ mod tests {
                 for seed in 0..u64::from(SEEDS) {
                     counts[walk(strategy, k, modulus, seed)] += 1;
                 }
-                let tails = tails(strategy, k, 1.0 / modulus as f64);
+                let tails = tails(strategy, k, 1.0 / modulus as f64, k);
                 assert!((tails[0] - 1.0).abs() < 1e-9);
                 let mut seen = SEEDS;
                 for (matches, count) in counts.into_iter().enumerate() {
@@ -203,8 +204,8 @@ mod tests {
         let both = Sieve { direction: Direction::Both, ..sieve(30, 3, 1000) };
         let squared = survivor_probability(&sieve(30, 3, 1000)).powi(2);
         assert!((survivor_probability(&both) / squared - 1.0).abs() < 1e-9);
-        for modulus in [2, 10, 1000, u32::MAX] {
-            let chance = survivor_probability(&sieve(800, 400, modulus));
+        for (k, modulus) in [(60, 2), (60, 10), (800, 1000), (800, u32::MAX)] {
+            let chance = survivor_probability(&sieve(k, 30, modulus));
             assert!((0.0..=1.0).contains(&chance), "{modulus}: {chance}");
         }
     }

@@ -125,9 +125,11 @@ impl<G: Generator<L>, const L: usize> Group<G, L> {
                 *keys = modulus.keys(generator.next().fold(&modulus));
             }
             for lane in 0..L {
-                for (key, keys) in streams.block(lane, block).iter_mut().zip(&keys) {
+                let mut block_of_lane = [0; BLOCK];
+                for (key, keys) in block_of_lane.iter_mut().zip(&keys) {
                     *key = keys.0[lane];
                 }
+                streams.write(lane, block, &block_of_lane);
             }
         }
         self.generator = Some(generator);

@@ -37,7 +37,8 @@ impl Streams {
         let from = self.length;
         self.length += MORE;
         if self.length > self.room {
-            let room = (2 * self.room).max(16 * MORE);
+            // An odd number of cache lines, or all lanes would fall into the same few sets.
+            let room = (2 * self.room).max(16 * MORE) + BLOCK;
             let mut keys = vec![0; self.lanes * room];
             for lane in 0..self.lanes {
                 let laid_out = &self.keys[lane * self.room..][..from];
@@ -48,9 +49,9 @@ impl Streams {
         from
     }
 
-    /// A block of one lane's stream, from a place on.
+    /// Writes a block of one lane's stream, from a place on.
     #[inline(always)]
-    pub(super) fn block(&mut self, lane: usize, from: usize) -> &mut [u32] {
-        &mut self.keys[lane * self.room + from..][..BLOCK]
+    pub(super) fn write(&mut self, lane: usize, from: usize, block: &[u32; BLOCK]) {
+        self.keys[lane * self.room + from..][..BLOCK].copy_from_slice(block);
     }
 }

@@ -3,7 +3,10 @@
 use shared::variable::{FIRST_EXPECTED, Strategy};
 
 use super::streams::BLOCK;
-use crate::residue::{Modulus, Target};
+use crate::{
+    lanes::U32x,
+    residue::{Modulus, Target},
+};
 
 /// Where a walk is.
 #[derive(Debug, Clone, Copy)]
@@ -79,16 +82,18 @@ impl Walk {
 /// The first key that belongs to the target, in whole blocks.
 #[inline(always)]
 fn first(modulus: &Modulus, target: Target, window: &[u32]) -> Option<usize> {
-    // Mostly there is none: the least distance of all is found without a branch.
-    let mut least = [u32::MAX; BLOCK];
-    for block in window.chunks_exact(BLOCK) {
-        for (least, &key) in least.iter_mut().zip(block) {
-            *least = (*least).min(modulus.quotient(key, target));
-        }
+    // Mostly there is none: the least quotient of all is found without a branch.
+    let mut lanes = U32x::splat(u32::MAX);
+    let (blocks, _) = window.as_chunks::<BLOCK>();
+    for block in blocks {
+        lanes = lanes.zip(modulus.quotients(U32x(*block), target), u32::min);
     }
-    let least = least.into_iter().fold(u32::MAX, u32::min);
+    let mut least = u32::MAX;
+    for lane in lanes.0 {
+        least = least.min(lane);
+    }
     if !target.takes(least) {
         return None;
     }
-    window.iter().position(|&key| target.takes(modulus.quotient(key, target)))
+    window.iter().position(|&key| modulus.matches(U32x([key]), target).0[0] == 1)
 }
