@@ -15,6 +15,7 @@ pub mod parent;
 #[cfg(feature = "broker")]
 pub mod retry;
 pub mod runner;
+pub mod screen;
 #[cfg(feature = "broker")]
 pub mod settings;
 pub mod sieve;
