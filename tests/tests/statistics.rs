@@ -93,7 +93,7 @@ fn an_analysis_goes_through_queues_and_workers() {
 #[test]
 fn what_makes_no_sense_is_refused_in_one_line() {
     let rig = Rig::embedded();
-    rig.file("draws.txt", "1\n2\n3\n");
+    drop(rig.file("draws.txt", "1\n2\n3\n"));
     for (line, part) in [
         ("run --kind correlation --arch cuda", "processors alone"),
         ("run --kind analysis --prng mt", "--family"),
@@ -115,8 +115,8 @@ fn what_makes_no_sense_is_refused_in_one_line() {
 #[test]
 fn a_planted_stream_is_consistent_with_its_family_alone() {
     let rig = Rig::embedded();
-    rig.file("draws.txt", &lines(&Generator::Xorshift32.draws(1_234_567, 0, 2, 400)));
-    let answer = rig.producer(&["screen", "--draws", "draws.txt", "--skip", "0..=4", "--json"]);
+    let draws = rig.file("draws.txt", &lines(&Generator::Xorshift32.draws(1_234_567, 0, 2, 400)));
+    let answer = rig.producer(&["screen", "--draws", &draws, "--skip", "0..=4", "--json"]);
     let answer = answer.ok().json();
     let verdict = |family: &str| {
         let families = answer["families"].as_array().unwrap();
