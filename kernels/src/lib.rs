@@ -10,6 +10,7 @@ pub mod reference;
 pub mod residue;
 pub mod runner;
 mod scan;
+pub mod screen;
 pub mod sequence;
 pub mod statistics;
 mod structure;

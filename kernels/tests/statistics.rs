@@ -1,5 +1,6 @@
 //! `correlation` and `analysis` against the existing tool's figures, and through the real runner.
 #![expect(clippy::unwrap_used, reason = "a test stops where something is wrong")]
+#![expect(clippy::print_stderr, reason = "a skipped test says so")]
 
 mod support;
 

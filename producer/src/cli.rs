@@ -19,7 +19,7 @@ use crate::{
     ask::Ask,
     commands::{
         self, AggregateArgs, DeadAction, EnqueueArgs, ExportArgs, NodeAction, RunArgs, RunName,
-        ServeArgs, StatusArgs, TopologyAction, VerifyArgs,
+        ScreenArgs, ServeArgs, StatusArgs, TopologyAction, VerifyArgs,
     },
     context::Context,
     failure::Failure,
@@ -93,6 +93,8 @@ enum Command {
     Export(ExportArgs),
     /// Test a run's survivors and a random share of its intervals again
     Verify(Box<VerifyArgs>),
+    /// Test whether draws can come from a generator at all, whatever the seed
+    Screen(ScreenArgs),
     /// List the generators there are
     Families {
         /// Print JSON
@@ -212,6 +214,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Runs { json } => commands::runs(context, json),
         Command::Export(args) => commands::export(context, &args),
         Command::Verify(args) => commands::verify(context, *args).await,
+        Command::Screen(args) => commands::screen(args).await,
         Command::Families { json } => commands::families(json),
         Command::Topology { action } => commands::topology(context, action).await,
         Command::Config { action: ConfigAction::Show { json } } => {

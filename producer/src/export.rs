@@ -71,7 +71,9 @@ pub enum ExportError {
     #[error(transparent)]
     Certificate(#[from] CertificateError),
     /// A format that the run has nothing for.
-    #[error("run {run} is a {kind}, whose reports are written as json: use --format json")]
+    #[error(
+        "the reports of run {run}, of the kind {kind}, are written as json alone: use --format json"
+    )]
     Reports {
         /// The run.
         run: String,

@@ -7,19 +7,20 @@
 //! piece that takes too long finishes short and its rest is queued again.
 
 use shared::{
-    job::{Arch, Engine, Job, MAX_CANDIDATES, Task},
+    job::{Arch, Engine, MAX_CANDIDATES},
     settings::PlannerSettings,
-    sieve::{Direction, Seeds, Sieve},
+    sieve::{Direction, Sieve},
     spans::Span,
-    statistics::{MAX_REPORT_BYTES, Statistics},
 };
 
 use crate::{
-    chance::{self, Witnesses},
+    chance,
     cost::{self, Cost},
     duration::Duration,
     request::{Asked, Question, Request},
 };
+
+pub use crate::planned_jobs::jobs;
 
 /// The most pieces of one plan.
 pub const MAX_PIECES: usize = 100_000;
@@ -81,29 +82,6 @@ impl PlanInput {
             Question::Statistics(statistics) => {
                 Self::of_statistics(request, statistics, fleet, settings)
             }
-        }
-    }
-
-    fn of_statistics(
-        request: &Request,
-        statistics: &Statistics,
-        mut fleet: Vec<Fleet>,
-        settings: &PlannerSettings,
-    ) -> Self {
-        fleet.retain(|slots| slots.arch == Arch::Cpu);
-        Self {
-            requested: request.asked.requested(),
-            candidates: matches!(request.asked, Asked::Candidates(_)),
-            engine: Engine::Auto,
-            cost: cost::of_statistics(statistics),
-            chance_per_seed: 0.0,
-            max_survivors: request.max_survivors,
-            remedy: String::new(),
-            fleet,
-            target_seconds: settings.target_seconds,
-            min_seconds: settings.min_seconds,
-            chunk: request.chunk,
-            reported: Some((MAX_REPORT_BYTES / statistics.report_bytes()) as u64),
         }
     }
 
@@ -568,62 +546,6 @@ fn in_turn(shares: &[Share], lengths: &[Vec<u128>]) -> Vec<Piece> {
         }
     }
     pieces
-}
-
-/// The jobs of a plan, in the order of its pieces: first publications, first attempts.
-pub fn jobs<'a>(
-    request: &'a Request,
-    plan: &'a Plan,
-    run: &'a str,
-) -> impl Iterator<Item = Job> + 'a {
-    let mut task = tasks(request);
-    plan.pieces.iter().enumerate().map(move |(number, piece)| Job {
-        run: run.to_owned(),
-        epoch: 1,
-        id: format!("{run}.{number:05}"),
-        seq: 1,
-        task: task(piece.span),
-        arch: piece.arch,
-        urgency: request.urgency,
-        engine: plan.engine,
-        attempt: 1,
-        max_attempts: request.max_attempts,
-        starts: 0,
-        refused_by: Vec::new(),
-        failed_on: Vec::new(),
-        time_limit_seconds: plan.time_limit_seconds,
-        soft_seconds: plan.soft_seconds,
-        memory_mb: 0,
-    })
-}
-
-/// What makes the task of a piece.
-fn tasks(request: &Request) -> Box<dyn FnMut(Span) -> Task + '_> {
-    let seeds = |span| seeds(&request.asked, span);
-    match &request.question {
-        Question::Sieve(sieve) => {
-            let mut witnesses = Witnesses::of(sieve);
-            Box::new(move |span| {
-                let witness = witnesses.for_piece(span.len());
-                Task::Sieve { sieve: sieve.clone(), seeds: seeds(span), witness }
-            })
-        }
-        Question::Statistics(statistics) => {
-            Box::new(move |span| Task::Statistics { statistics: *statistics, seeds: seeds(span) })
-        }
-    }
-}
-
-fn seeds(asked: &Asked, span: Span) -> Seeds {
-    match asked {
-        Asked::Range(_) => Seeds::Range(span),
-        Asked::Candidates(seeds) => {
-            let index = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
-            let listed = seeds.get(index(span.first())..=index(span.last()));
-            let seeds = listed.map(<[u64]>::to_vec).unwrap_or_default();
-            Seeds::Candidates { first_index: span.first(), seeds }
-        }
-    }
 }
 
 fn is_positive(rate: f64) -> bool {

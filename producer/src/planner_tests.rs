@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use shared::{
     families::Family,
-    job::{Engine, Urgency},
+    job::{Engine, Task, Urgency},
     messages::MaxDead,
-    sieve::{Mode, Sieve, Skips},
+    sieve::{Mode, Seeds, Sieve, Skips},
     spans::Spans,
+    statistics::Statistics,
     wire,
 };
 

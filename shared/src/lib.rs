@@ -17,6 +17,7 @@ pub mod rates;
 #[cfg(feature = "broker")]
 pub mod retry;
 pub mod runner;
+pub mod screen;
 #[cfg(feature = "broker")]
 pub mod settings;
 pub mod sieve;

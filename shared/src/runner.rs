@@ -9,7 +9,7 @@
 
 use std::io::{self, Read, Write};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     outcome::{Failure, SieveResult},
@@ -73,7 +73,7 @@ pub enum FrameError {
 ///
 /// # Errors
 /// [`FrameError`] when the pipe is closed or the frame is longer than [`MAX_FRAME`].
-pub fn write_frame(mut out: impl Write, frame: &Frame) -> Result<(), FrameError> {
+pub fn write_frame(mut out: impl Write, frame: &impl Serialize) -> Result<(), FrameError> {
     let body = rmp_serde::to_vec_named(frame)?;
     if body.len() > MAX_FRAME {
         return Err(FrameError::TooLong(body.len()));
@@ -88,7 +88,7 @@ pub fn write_frame(mut out: impl Write, frame: &Frame) -> Result<(), FrameError>
 ///
 /// # Errors
 /// [`FrameError`] when the stream ends inside a frame or holds something else.
-pub fn read_frame(mut input: impl Read) -> Result<Option<Frame>, FrameError> {
+pub fn read_frame<T: DeserializeOwned>(mut input: impl Read) -> Result<Option<T>, FrameError> {
     let mut length = [0; 4];
     if input.read(&mut length[..1])? == 0 {
         return Ok(None);
@@ -97,7 +97,7 @@ pub fn read_frame(mut input: impl Read) -> Result<Option<Frame>, FrameError> {
     let length = frame_length(length)?;
     let mut body = vec![0; length];
     input.read_exact(&mut body)?;
-    Ok(Some(decode_frame(&body)?))
+    Ok(Some(rmp_serde::from_slice(&body)?))
 }
 
 /// The length that a frame's first four bytes announce.

@@ -9,12 +9,13 @@ use std::{
 
 use shared::{
     failpoint::{self, Point},
-    job::{Arch, Job},
+    job::{Arch, Job, Task},
     outcome::{Failure, MAX_SURVIVORS, Outcome, Return, SieveResult, Verdict},
     rates::MeasuredRate,
     runner::Progress,
     sieve::Seeds,
     spans::Spans,
+    statistics::Report,
     wire::{self, Headers, Message},
 };
 
@@ -190,13 +191,20 @@ fn check(job: &Job, result: &SieveResult) -> Result<(), String> {
             survivors.len()
         ));
     }
-    let shared::job::Task::Sieve { seeds, .. } = &job.task else {
-        return Err("the job is no sieve".to_owned());
+    let tested = Spans::from_iter(result.tested.iter().copied());
+    let reports = result.reports.len() as u128;
+    let answers = match job.task {
+        Task::Statistics { .. } => survivors.is_empty() && reports == tested.count(),
+        _ => reports == 0,
     };
-    if let Seeds::Range(_) = seeds {
-        let tested = Spans::from_iter(result.tested.iter().copied());
-        if let Some(seed) = survivors.seeds.iter().find(|&&seed| !tested.contains(seed)) {
-            return Err(format!("its survivor {seed} lies outside of what it tested"));
+    if !answers {
+        return Err("it answers another question than the job asks".to_owned());
+    }
+    if let Seeds::Range(_) = job.task.seeds() {
+        let reports = result.reports.iter().map(Report::seed);
+        let mut seeds = survivors.seeds.iter().copied().chain(reports);
+        if let Some(seed) = seeds.find(|&seed| !tested.contains(seed)) {
+            return Err(format!("its seed {seed} lies outside of what it tested"));
         }
     }
     Ok(())

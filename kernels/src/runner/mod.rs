@@ -6,6 +6,7 @@ mod blocks;
 mod cpu;
 mod process;
 mod run;
+mod screen;
 mod statistics;
 mod tester;
 
@@ -14,4 +15,5 @@ pub use blocks::{BlocksError, Contradiction, Question, drive};
 pub use cpu::Cpu;
 pub use process::{TieError, catch_term, tie_to_parent};
 pub use run::{RunError, report, run_cpu, run_device};
+pub use screen::run_screen;
 pub use tester::Tester;

@@ -190,7 +190,7 @@ mod tests {
         // The median is 4.5; high, low, low, high, high, low, high, low: 6 runs, 5 expected.
         let (runs, z) = runs(&[5, 1, 2, 6, 7, 3, 8, 4]);
         assert_eq!(runs, 6);
-        assert!((z.unwrap() - 1.0 / (32.0 * 24.0 / (64.0 * 7.0) as f64).sqrt()).abs() < 1e-12);
+        assert!((z.unwrap() - 1.0 / (32.0 * 24.0 / (64.0 * 7.0_f64)).sqrt()).abs() < 1e-12);
         assert_eq!(super::runs(&[7; 30]), (1, None));
     }
 

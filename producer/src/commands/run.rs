@@ -41,7 +41,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "STEP", value_parser = ["2"], default_value = "2")]
     step: String,
     #[command(flatten)]
-    sieve: Option<SieveArgs>,
+    sieve: SieveArgs,
     /// The run's name; made up unless given
     #[arg(long, value_name = "NAME", help_heading = "Run", conflicts_with = "resume")]
     run: Option<String>,
@@ -61,10 +61,9 @@ pub(crate) struct RunArgs {
 
 /// Searches, shows, exits.
 pub(crate) async fn run(context: &Context, args: RunArgs) -> Result<(), Failure> {
-    let name = match (&args.resume, &args.sieve) {
-        (Some(name), _) => begin_again(context, name)?,
-        (None, Some(sieve)) => begin(context, args.run.clone(), sieve).await?,
-        (None, None) => return Err(Failure::usage("say what to search: --draws and --family")),
+    let name = match &args.resume {
+        Some(name) => begin_again(context, name)?,
+        None => begin(context, args.run.clone(), &args.sieve).await?,
     };
     let folder = context.local(&name);
     let summary = match ended_already(&folder, &name, args.limit)? {

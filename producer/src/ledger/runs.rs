@@ -177,9 +177,11 @@ pub(super) fn open(db: &Connection, manifest: &RunOpened, now: f64) -> Result<Ru
     let refused =
         |why: String| LedgerError::Refused(format!("the manifest of run {}: {why}", manifest.run));
     match (&manifest.sieve, &manifest.statistics) {
-        (Some(sieve), None) => sieve.validate().map_err(|error| refused(error.to_string()))?,
+        (Some(sieve), None) => {
+            sieve.validate().map_err(|error| refused(error.to_string()))?;
+        }
         (None, Some(question)) => {
-            question.validate().map_err(|error| refused(error.to_string()))?
+            question.validate().map_err(|error| refused(error.to_string()))?;
         }
         _ => return Err(refused("it must ask one question".to_owned())),
     }

@@ -1,0 +1,209 @@
+//! `producer screen`: can these draws come from a family at all, whatever the seed?
+
+use std::{path::PathBuf, process::Stdio, time::Duration};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+use shared::{
+    exit_codes,
+    families::Family,
+    parent::ENV_PARENT,
+    runner::frame_length,
+    screen::{Finding, MAX_DRAWS, MAX_SKIP, Screen, ScreenFrame, Verdict},
+    settings::ENV_BROKER,
+    sieve::Skips,
+};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
+    process::Command,
+};
+
+use crate::{
+    draws,
+    failure::Failure,
+    output,
+    sieve_args::{count, family, skips},
+};
+
+/// The runner that computes.
+const RUNNER: &str = "runner-cpu";
+
+/// What to test.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ScreenArgs {
+    /// Draws file: a JSON array of integers or of objects with a `draw`, a CSV with a `draw`
+    /// column, or one integer per line; all of them are looked at
+    #[arg(long, value_name = "FILE")]
+    draws: PathBuf,
+    /// Take only the draws of these sessions, separated by commas
+    #[arg(long, value_name = "NAMES")]
+    sessions: Option<String>,
+    /// Draws are outputs modulo this; an odd one shows no bits, and nothing can be tested
+    #[arg(long, value_name = "N", default_value = "1000", value_parser = count,
+        allow_negative_numbers = true)]
+    modulus: u128,
+    /// The constant skips that generators linear in their bits are tested under (each takes the
+    /// twisters some seconds); those modulo a power of two are tested under all skips at once
+    #[arg(long, value_name = "LO..=HI", default_value = "0..=0", value_parser = skips,
+        allow_hyphen_values = true)]
+    skip: Skips,
+    /// Only these families, separated by commas
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = family)]
+    family: Vec<Family>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Screened {
+    draws: usize,
+    modulus: u32,
+    skips: (u32, u32),
+    families: Vec<Finding>,
+}
+
+/// Tests every family and shows an answer for each.
+pub(crate) async fn screen(args: ScreenArgs) -> Result<(), Failure> {
+    let question = args.question()?;
+    let bar = progress_bar();
+    let asked = tokio::select! {
+        asked = ask(&question, &bar) => asked,
+        _ = tokio::signal::ctrl_c() => {
+            Err(Failure { code: exit_codes::INTERRUPTED, message: "interrupted".to_owned() })
+        }
+    };
+    bar.finish_and_clear();
+    let (modulus, skips) = (question.modulus, (question.skips.lo, question.skips.hi));
+    let screened = Screened { draws: question.draws.len(), modulus, skips, families: asked? };
+    if args.json { output::json(&screened) } else { output::text(describe(&screened)) }
+}
+
+impl ScreenArgs {
+    fn question(&self) -> Result<Screen, Failure> {
+        let modulus = u32::try_from(self.modulus).ok().filter(|modulus| *modulus >= 2);
+        let modulus = modulus.ok_or_else(|| {
+            Failure::usage(format!("--modulus is {}; it must be 2 to {}", self.modulus, u32::MAX))
+        })?;
+        let Skips { lo, hi } = self.skip;
+        if lo > hi || hi > MAX_SKIP {
+            return Err(Failure::usage(format!(
+                "--skip {lo}..={hi} must be a range within 0..={MAX_SKIP}, the smaller number first"
+            )));
+        }
+        let draws = draws::read(&self.draws, self.sessions.as_deref()).map_err(Failure::usage)?;
+        if draws.len() > MAX_DRAWS {
+            output::say(format!("note: the first {MAX_DRAWS} of {} draws are taken", draws.len()));
+        }
+        let reduced = |draw: u64| u32::try_from(draw % u64::from(modulus)).unwrap_or_default();
+        let draws = draws.into_iter().take(MAX_DRAWS).map(reduced).collect();
+        let families =
+            if self.family.is_empty() { Family::ALL.to_vec() } else { self.family.clone() };
+        Ok(Screen { modulus, draws, skips: self.skip, families })
+    }
+}
+
+/// Asks a runner beside this program.
+async fn ask(question: &Screen, bar: &ProgressBar) -> Result<Vec<Finding>, Failure> {
+    let own = std::env::current_exe().map_err(Failure::internal)?;
+    let program = own.with_file_name(RUNNER);
+    if !program.is_file() {
+        return Err(Failure::usage(format!(
+            "there is no '{RUNNER}' beside {}: build or install all of RigQueue's binaries together",
+            own.display()
+        )));
+    }
+    let body = rmp_serde::to_vec_named(question).map_err(Failure::internal)?;
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let mut child = Command::new(&program)
+        .args(["screen", "--threads", &threads.to_string()])
+        .env(ENV_PARENT, std::process::id().to_string())
+        // It has no business with the broker, nor with its password.
+        .env_remove(ENV_BROKER)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(Failure::internal)?;
+    let (Some(mut stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
+        return Err(Failure::internal("a child without pipes"));
+    };
+    let feed = async {
+        // Should it have died, its status says more than a broken pipe.
+        stdin.write_all(&body).await.ok();
+        drop(stdin);
+    };
+    let ((), answered) = tokio::join!(feed, listen(stdout, bar));
+    let status = child.wait().await.map_err(Failure::internal)?;
+    match answered? {
+        Some(findings) if status.success() => Ok(findings),
+        _ => Err(Failure::internal(format!("{RUNNER} ended without an answer ({status})"))),
+    }
+}
+
+/// Reads frames up to the last one; `None` when the last one did not come.
+async fn listen(
+    mut stdout: impl AsyncRead + Unpin,
+    bar: &ProgressBar,
+) -> Result<Option<Vec<Finding>>, Failure> {
+    let mut findings = Vec::new();
+    loop {
+        let mut prefix = [0; 4];
+        match stdout.read_exact(&mut prefix).await {
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(None),
+            Err(error) => return Err(Failure::internal(error)),
+        }
+        let mut body = vec![0; frame_length(prefix).map_err(Failure::internal)?];
+        stdout.read_exact(&mut body).await.map_err(Failure::internal)?;
+        match rmp_serde::from_slice(&body).map_err(Failure::internal)? {
+            ScreenFrame::Progress(share) => show(bar, share),
+            ScreenFrame::Found(finding) => {
+                bar.set_message(format!("{} is answered", finding.family));
+                findings.push(finding);
+            }
+            ScreenFrame::Rejected(why) => return Err(Failure::usage(why)),
+            ScreenFrame::Done => return Ok(Some(findings)),
+        }
+    }
+}
+
+fn progress_bar() -> ProgressBar {
+    let target = if output::is_watched() {
+        ProgressDrawTarget::stderr_with_hz(5)
+    } else {
+        ProgressDrawTarget::hidden()
+    };
+    let bar = ProgressBar::with_draw_target(Some(1000), target);
+    if let Ok(style) = ProgressStyle::with_template("{bar:30} {percent:>3} %  ETA {eta}  {msg}") {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(Duration::from_millis(500));
+    bar
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 1000")]
+fn show(bar: &ProgressBar, share: f64) {
+    bar.set_position((1000.0 * share.clamp(0.0, 1.0)) as u64);
+}
+
+/// An answer a family, the assumptions where they are first needed.
+fn describe(screened: &Screened) -> String {
+    let word = |verdict| match verdict {
+        Verdict::Consistent => "consistent",
+        Verdict::Refuted => "refuted",
+        Verdict::TooFewDraws => "too few draws",
+        Verdict::Untested => "untested",
+    };
+    let mut text = format!("{} draws modulo {}\n", screened.draws, screened.modulus);
+    for finding in &screened.families {
+        let Finding { family, detail, assumptions, seconds, .. } = finding;
+        text += &format!("{family:<20} {:<13} {detail}", word(finding.verdict));
+        if finding.verdict != Verdict::Untested {
+            text += &format!(" ({seconds:.1} s)\n{:34} assuming that {assumptions}", "");
+        }
+        text.push('\n');
+    }
+    text
+}
