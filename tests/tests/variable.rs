@@ -120,7 +120,7 @@ fn every_survivor_of_variable_skips_is_the_one_that_walking_finds() {
         // Another strategy is found out.
         let wrong = text.replacen("\"strategy\":4", "\"strategy\":3", 1).replacen(",4,", ",3,", 1);
         fs::write(&survivors, wrong).unwrap();
-        assert_eq!(rig.producer(&verify).code, Some(4));
+        assert_eq!(rig.producer(&verify).code, 4);
     }
     let verified = rig.producer(&["verify", "auto", "--json", "--sample", "100%"]).ok().json();
     assert_eq!(verified["agrees"], true, "{verified}");
