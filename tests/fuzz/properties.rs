@@ -24,7 +24,7 @@ use shared::{
     job::Job,
     messages::{Bell, FleetState, Heartbeat, RunOpened, RunPart},
     outcome::{Outcome, Survivor, Verdict},
-    runner::read_frame,
+    runner::{Frame, read_frame},
     settings::Layers,
     wire::{self, Message, SCHEMA, Wire},
 };
@@ -94,10 +94,13 @@ fn messages(bytes: &[u8]) {
             }
         }
         2 => {
-            if let Some(opened) = message::<RunOpened>(schema, body)
-                && let Err(error) = opened.sieve.validate()
-            {
-                check_error(error);
+            if let Some(RunOpened { sieve, statistics, .. }) = message(schema, body) {
+                if let Some(Err(error)) = sieve.map(|sieve| sieve.validate()) {
+                    check_error(error);
+                }
+                if let Some(Err(error)) = statistics.map(|statistics| statistics.validate()) {
+                    check_error(error);
+                }
             }
         }
         3 => drop(message::<RunPart>(schema, body)),
@@ -135,7 +138,7 @@ fn frames(bytes: &[u8]) {
     let mut rest = stream;
     let ended_well = loop {
         match read_frame(&mut rest) {
-            Ok(Some(frame)) => plain.push(frame),
+            Ok(Some::<Frame>(frame)) => plain.push(frame),
             Ok(None) => break true,
             Err(error) => {
                 check_error(error);
