@@ -1,7 +1,5 @@
 //! `correlation`, `analysis` and `screen`, from the command line to what it prints.
 
-#![expect(clippy::unwrap_used, reason = "these are tests")]
-
 use serde_json::{Value, json};
 use tests::{
     planted::{Generator, lines},
