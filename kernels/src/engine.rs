@@ -6,7 +6,7 @@ use shared::{
     job::Engine,
     outcome::Survivor,
     sieve::{Mode, Seeds, Sieve},
-    structure::{BLOCK_SURVIVORS, Price, Unsuited},
+    structure::{BLOCK_SURVIVORS, CLEARLY, Price, Unsuited},
     witness::{NearMisses, Witness},
 };
 
@@ -23,8 +23,6 @@ const OPERATION: f64 = 5e-11;
 /// With variable skips: outputs and comparisons of all strategies for a draw of a random seed, by
 /// SIEVES.md section 3.4's 76,900 and 2,276 for 30 draws, one stream for all.
 const GAPS: f64 = 150.0;
-/// By how many times the structural engine must be predicted to be faster.
-const CLEARLY: f64 = 2.0;
 /// The most seconds that a block of the structural engine is predicted to take.
 const BLOCK: f64 = 10.0;
 

@@ -10,7 +10,7 @@ use shared::{
     job::{Arch, Engine},
     sieve::{Direction, Mode, Sieve},
     statistics::Statistics,
-    structure::Price,
+    structure::{CLEARLY, Price},
     variable::{FIRST_EXPECTED, STRATEGIES},
 };
 
@@ -75,6 +75,12 @@ impl Cost {
         }
     }
 
+    /// Of a sieve under the engine that [`chosen`] leaves so many seeds to.
+    #[must_use]
+    pub fn of_chosen(sieve: &Sieve, seeds: f64) -> Self {
+        Self::of(sieve, chosen(sieve, Engine::Auto, seeds))
+    }
+
     /// Of so many seeds.
     #[must_use]
     pub fn seeds(&self, seeds: f64) -> f64 {
@@ -110,7 +116,8 @@ pub fn chosen(sieve: &Sieve, engine: Engine, seeds: f64) -> Engine {
         return engine;
     }
     let of = |engine| Cost::of(sieve, engine).seeds(seeds);
-    if 2.0 * of(Engine::Structural) < of(Engine::Scan) { Engine::Structural } else { engine }
+    let is_clear = CLEARLY * of(Engine::Structural) < of(Engine::Scan);
+    if is_clear { Engine::Structural } else { engine }
 }
 
 /// Model operations in a second of the structural engine's price: the default of one thread.

@@ -97,9 +97,11 @@ pub fn fleet(settings: &Settings, known: &Known, request: &Request) -> (Vec<Flee
         };
         let rates = known.rates.iter().filter(|rate| {
             // What is learned is how fast sieves are.
-            let family =
-                matches!(&request.question, Question::Sieve(s) if s.family == rate.key.family);
-            rate.key.arch == arch && family && rate.key.engine == engine && rate.key.threads == most
+            let asked = request.question.sieve().map(|sieve| (sieve.family, sieve.mode));
+            rate.key.arch == arch
+                && asked == Some((rate.key.family, rate.key.mode))
+                && rate.key.engine == engine
+                && rate.key.threads == most
         });
         // Several models: the slowest is planned for, and faster ones take more pieces.
         let rate = rates.map(|rate| rate.operations_per_second).reduce(f64::min);

@@ -245,8 +245,7 @@ fn direction(text: &str) -> Result<Direction, String> {
 }
 
 fn mode(text: &str) -> Result<Mode, String> {
-    let found = Mode::ALL.into_iter().find(|mode| mode.name() == text);
-    found.ok_or_else(|| format!("'{text}' is no mode; it is fixed or variable"))
+    Mode::named(text).ok_or_else(|| format!("'{text}' is no mode; it is fixed or variable"))
 }
 
 fn arch(text: &str) -> Result<Auto<Arch>, String> {

@@ -53,6 +53,12 @@ impl Mode {
             Self::Variable => "variable",
         }
     }
+
+    /// The one of that name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|mode| mode.name() == name)
+    }
 }
 
 /// The skips to try, first and last included.

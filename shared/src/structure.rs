@@ -12,6 +12,9 @@ use crate::{
     sieve::{Direction, Mode, Sieve},
 };
 
+/// By how many times the structural engine must be predicted to be faster where nobody asks for it:
+/// predictions of either engine may be off by a good part of that.
+pub const CLEARLY: f64 = 2.0;
 /// The longest window, in draws: matches are counted in bytes.
 pub const MAX_WINDOW: usize = 255;
 /// The largest power of two that may divide the modulus, as an exponent.

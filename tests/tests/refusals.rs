@@ -85,7 +85,9 @@ const BAD_SEARCHES: &[(&str, i32, &[&str])] = &[
     ("--draws good.txt --skip 0..5", 2, &["0..=5"]),
     ("--draws good.txt --skip=-3..=5", 2, &["negative"]),
     ("--draws good.txt --direction sideways", 2, &["sideways", "reverse"]),
-    ("--draws good.txt --mode variable", 2, &["variable", "fixed"]),
+    ("--draws good.txt --mode sometimes", 2, &["sometimes", "variable", "fixed"]),
+    ("--draws good.txt --mode variable --skip 0..=5", 2, &["--skip", "variable"]),
+    ("--draws good.txt --samples 9", 2, &["--samples", "correlation"]),
     ("--draws good.txt --modulus 0", 2, &["--modulus"]),
     ("--draws good.txt --chunk 0", 2, &["--chunk"]),
     ("--draws good.txt --engine steam", 2, &["steam", "reference"]),
@@ -128,6 +130,15 @@ const BAD_WHOLES: &[(&str, i32, &[&str])] = &[
         2,
         &["seeds.txt", "4294967296", "32-bit"],
     ),
+    ("--family ansi_c --draws good.txt --mode variable --engine structural", 2, &["--mode fixed"]),
+    ("--kind correlation --prng mtt", 2, &["'mtt'", "xorshift"]),
+    ("--kind correlation --prng mt --draws good.txt", 2, &["--draws", "sieves"]),
+    ("--kind correlation --prng mt --seeds 1,x", 2, &["'x'"]),
+    ("--kind correlation --prng mt --seed-start 5 --seed-end 5", 2, &["--seed-end (5)"]),
+    ("--kind correlation --prng mt --lags 0", 2, &["0 lags"]),
+    ("--kind correlation --prng mt --arch cuda", 2, &["--arch", "processors"]),
+    ("--kind analysis --family mt19937 --samples 1", 2, &["1 samples"]),
+    ("--kind analysis --sequence hashed --prng mt", 2, &["mt", "hashed"]),
 ];
 
 #[test]

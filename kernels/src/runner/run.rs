@@ -69,6 +69,17 @@ impl RunError {
         }
     }
 
+    /// What the worker is told by it, as people are by the exit code and stderr.
+    fn last_frame(&self) -> Option<Frame> {
+        match self {
+            Self::Rejected(reason) => Some(Frame::Rejected(reason.clone())),
+            Self::Fault(Fault { failure, detail }) => {
+                Some(Frame::Failed { failure: *failure, detail: one_line(detail) })
+            }
+            _ => None,
+        }
+    }
+
     /// Whether nobody reads stdout any more: there is nobody to complain to.
     #[must_use]
     pub fn is_closed_pipe(&self) -> bool {
@@ -170,17 +181,15 @@ fn run<D>(
             _ => Err(RunError::Rejected("this runner does not know its kind".to_owned())),
         }
     });
-    // The last frame tells the worker what the exit code and stderr tell people.
-    match &result {
-        Ok(result) => write_frame(&mut out, &Frame::Done(result.clone()))?,
-        Err(RunError::Rejected(reason)) => write_frame(&mut out, &Frame::Rejected(reason.clone()))?,
-        Err(RunError::Fault(Fault { failure, detail })) => {
-            let (failure, detail) = (*failure, one_line(detail));
-            write_frame(&mut out, &Frame::Failed { failure, detail })?;
+    match result {
+        Ok(result) => Ok(write_frame(&mut out, &Frame::Done(result))?),
+        Err(error) => {
+            if let Some(last) = error.last_frame() {
+                write_frame(&mut out, &last)?;
+            }
+            Err(error)
         }
-        Err(_) => {}
     }
-    result.map(|_| ())
 }
 
 /// Runs a runner as a process: its arguments, one line on stderr when it fails, its exit code.

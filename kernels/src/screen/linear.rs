@@ -32,17 +32,20 @@ pub(super) fn test<E>(
 ) -> Result<Finding, E> {
     let bits = draws.bits.min(kind.linear_bits());
     let needed = (kind.dimension() as u64 + SPARE_BITS).div_ceil(u64::from(bits));
-    let (lo, hi) = (skips.lo, skips.hi);
+    let range = match (skips.lo, skips.hi) {
+        (lo, hi) if lo == hi => lo.to_string(),
+        (lo, hi) => format!("{lo} to {hi}"),
+    };
     let finding = Finding {
         family,
         verdict: Verdict::Refuted,
         method: "elimination".to_owned(),
         assumptions: format!(
-            "every draw is an output, reduced, and the same number of outputs, {lo} to {hi}, lies \
+            "every draw is an output, reduced, and the same number of outputs, {range}, lies \
              between two; any state of {} bits, however it was seeded",
             kind.dimension()
         ),
-        detail: format!("no state makes these draws under a skip of {lo} to {hi}"),
+        detail: format!("no state makes these draws under a skip of {range}"),
         draws_used: draws.values.len() as u64,
         draws_needed: needed,
         skip: None,
@@ -53,7 +56,7 @@ pub(super) fn test<E>(
         return Ok(too_few(finding, draws.values.len()));
     }
     for skip in skips.iter() {
-        let share = |part: f64| (f64::from(skip - lo) + part) / f64::from(skips.count());
+        let share = |part: f64| (f64::from(skip - skips.lo) + part) / f64::from(skips.count());
         let mut progress = |part: f64| progress(share(part));
         if has_state(kind, draws.values, bits, skip, threads, &mut progress)? {
             return Ok(Finding {

@@ -199,9 +199,9 @@ fn describe(screened: &Screened) -> String {
     let mut text = format!("{} draws modulo {}\n", screened.draws, screened.modulus);
     for finding in &screened.families {
         let Finding { family, detail, assumptions, seconds, .. } = finding;
-        text += &format!("{family:<20} {:<13} {detail}", word(finding.verdict));
+        text += &format!("{family:<21} {:<13} {detail}", word(finding.verdict));
         if finding.verdict != Verdict::Untested {
-            text += &format!(" ({seconds:.1} s)\n{:34} assuming that {assumptions}", "");
+            text += &format!(" ({seconds:.1} s)\n{:35} assuming that {assumptions}", "");
         }
         text.push('\n');
     }

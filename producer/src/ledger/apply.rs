@@ -331,6 +331,7 @@ fn learn(
         threads: outcome.device.threads,
         engine: result.engine,
         family: sieve.family,
+        mode: sieve.mode,
         arch: outcome.arch,
     };
     rates::learn(db, &key, operations / result.busy_seconds, now)

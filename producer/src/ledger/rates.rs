@@ -1,4 +1,4 @@
-//! Learned rates: model operations per second, per device model, threads, engine and family.
+//! Learned rates: model operations per second, per device model, threads, engine, family and mode.
 
 use rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize};
@@ -8,6 +8,7 @@ use shared::{
     outcome::Device,
     plans::Plan,
     rates::MeasuredRate,
+    sieve::Mode,
 };
 
 use super::open::{Ledger, LedgerError};
@@ -27,6 +28,8 @@ pub struct RateKey {
     pub engine: Engine,
     /// The generator.
     pub family: Family,
+    /// How skips were hypothesised: the scan of variable ones is another loop.
+    pub mode: Mode,
     /// The architecture of the slot.
     pub arch: Arch,
 }
@@ -52,8 +55,9 @@ impl LearnedRate {
         #[expect(clippy::cast_precision_loss, reason = "a rate needs no more than 53 bits")]
         let operations = Cost::of(&plan.sieve(family), engine).seeds(rate.seeds as f64);
         let operations_per_second = operations / rate.seconds;
-        let key =
-            RateKey { model: device.model.clone(), threads: device.threads, engine, family, arch };
+        let (model, threads) = (device.model.clone(), device.threads);
+        // The standard plans are of fixed skips.
+        let key = RateKey { model, threads, engine, family, mode: Mode::Fixed, arch };
         (operations_per_second.is_finite() && operations_per_second > 0.0).then_some(Self {
             key,
             operations_per_second,
@@ -66,14 +70,16 @@ impl LearnedRate {
 pub(super) fn assume(db: &Connection, rate: &LearnedRate, now: f64) -> Result<(), LedgerError> {
     let LearnedRate { key, operations_per_second, samples } = rate;
     db.prepare_cached(
-        "INSERT INTO rates (model, threads, engine, family, arch, operations_per_second, samples, at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO NOTHING",
+        "INSERT INTO rates
+         (model, threads, engine, family, mode, arch, operations_per_second, samples, at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO NOTHING",
     )?
     .execute(params![
         key.model,
         key.threads,
         key.engine.name(),
         key.family.name(),
+        key.mode.name(),
         key.arch.name(),
         operations_per_second,
         samples.cast_signed(),
@@ -90,17 +96,19 @@ pub(super) fn learn(
     now: f64,
 ) -> Result<(), LedgerError> {
     db.prepare_cached(
-        "INSERT INTO rates (model, threads, engine, family, arch, operations_per_second, samples, at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1, ?7)
-         ON CONFLICT (model, threads, engine, family) DO UPDATE SET
-         operations_per_second = operations_per_second + ?8 * (?6 - operations_per_second),
-         samples = samples + 1, at = ?7",
+        "INSERT INTO rates
+         (model, threads, engine, family, mode, arch, operations_per_second, samples, at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 1, ?8)
+         ON CONFLICT (model, threads, engine, family, mode) DO UPDATE SET
+         operations_per_second = operations_per_second + ?9 * (?7 - operations_per_second),
+         samples = samples + 1, at = ?8",
     )?
     .execute(params![
         key.model,
         key.threads,
         key.engine.name(),
         key.family.name(),
+        key.mode.name(),
         key.arch.name(),
         rate,
         now,
@@ -113,21 +121,26 @@ impl Ledger {
     /// Every learned rate.
     ///
     /// # Errors
-    /// [`LedgerError`] when the ledger can't be read. Rows of families or engines that this build
+    /// [`LedgerError`] when the ledger can't be read. Rows of names that this build
     /// does not know are passed over.
     pub fn rates(&self) -> Result<Vec<LearnedRate>, LedgerError> {
         let mut rows = self.db.prepare(
-            "SELECT model, threads, engine, family, arch, operations_per_second, samples FROM rates",
+            "SELECT model, threads, engine, family, mode, arch, operations_per_second, samples
+             FROM rates",
         )?;
         let rows = rows.query_map([], |row| {
-            let names: (String, String, String) = (row.get(2)?, row.get(3)?, row.get(4)?);
-            let known = (names.0.parse().ok(), names.1.parse().ok(), names.2.parse().ok());
-            let (Some(engine), Some(family), Some(arch)) = known else { return Ok(None) };
-            let key = RateKey { model: row.get(0)?, threads: row.get(1)?, engine, family, arch };
-            let samples: i64 = row.get(6)?;
+            let name = |column| row.get::<_, String>(column);
+            let (engine, family) = (name(2)?.parse().ok(), name(3)?.parse().ok());
+            let (mode, arch) = (Mode::named(&name(4)?), name(5)?.parse().ok());
+            let (Some(engine), Some(family), Some(mode), Some(arch)) = (engine, family, mode, arch)
+            else {
+                return Ok(None);
+            };
+            let (model, threads) = (row.get(0)?, row.get(1)?);
+            let samples: i64 = row.get(7)?;
             Ok(Some(LearnedRate {
-                key,
-                operations_per_second: row.get(5)?,
+                key: RateKey { model, threads, engine, family, mode, arch },
+                operations_per_second: row.get(6)?,
                 samples: samples.unsigned_abs(),
             }))
         })?;

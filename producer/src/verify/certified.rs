@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     certificate::{Certificate, Hashed, hash_candidates, hash_survivors},
-    cost::{self, Cost},
+    cost::Cost,
 };
 
 /// How long one block takes, in seconds: short, so that even a small share is spread widely.
@@ -94,7 +94,7 @@ impl Certified {
         let sieve = &self.certificate.request.sieve;
         #[expect(clippy::cast_precision_loss, reason = "a prediction")]
         let all = self.requested.len() as f64;
-        let cost = Cost::of(sieve, cost::chosen(sieve, Engine::Auto, all));
+        let cost = Cost::of_chosen(sieve, all);
         let most = seeds(cost.seeds_for(operations_per_second * most_seconds));
         let wanted = share.of(self.requested.len()).min(most);
         let block = seeds(cost.seeds_for(operations_per_second * BLOCK_SECONDS));

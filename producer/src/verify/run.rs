@@ -110,11 +110,12 @@ impl<'a> RunCheck<'a> {
     pub fn predicted_seconds(&self, chosen: &[&Report]) -> Result<f64, LedgerError> {
         let sieve = self.sieve;
         let operations = operations_per_second(self.ledger, sieve, Arch::Cpu)?;
-        let of = |engine, count: f64| Cost::of(sieve, engine).seeds(count) / operations;
         let seeds: u128 = chosen.iter().map(|report| report.seeds()).sum();
         #[expect(clippy::cast_precision_loss, reason = "a prediction")]
         let (seeds, survivors) = (seeds as f64, self.run.counts.survivors as f64);
-        Ok(of(cost::chosen(sieve, Engine::Auto, seeds), seeds) + of(Engine::Reference, survivors))
+        let all = Cost::of_chosen(sieve, seeds).seeds(seeds)
+            + Cost::of(sieve, Engine::Reference).seeds(survivors);
+        Ok(all / operations)
     }
 
     /// What tests again here.
@@ -130,7 +131,7 @@ impl<'a> RunCheck<'a> {
         let operations = operations_per_second(self.ledger, sieve, Arch::Cpu)? * PIECE_SECONDS;
         let tested: u128 = self.reports.iter().map(Report::seeds).sum();
         #[expect(clippy::cast_precision_loss, reason = "a prediction")]
-        let cost = Cost::of(sieve, cost::chosen(sieve, Engine::Auto, tested as f64));
+        let cost = Cost::of_chosen(sieve, tested as f64);
         let piece = super::certified::seeds(cost.seeds_for(operations)).max(1);
         Ok(Verifier { claims, sieve, tested: &self.tested, runners, piece })
     }
@@ -216,7 +217,8 @@ pub fn operations_per_second(
 ) -> Result<f64, LedgerError> {
     let learned = ledger.rates()?.into_iter().filter(|rate| {
         let key = &rate.key;
-        key.arch == arch && key.family == sieve.family && key.engine != Engine::Reference
+        (key.arch, key.family, key.mode) == (arch, sieve.family, sieve.mode)
+            && key.engine != Engine::Reference
     });
     let slowest = learned.map(|rate| match arch {
         Arch::Cpu => rate.operations_per_second / f64::from(rate.key.threads.max(1)),

@@ -7,10 +7,15 @@ use shared::{
     outcome::Device,
     plans::Plan,
     rates::{MeasuredRate, StoredRate},
+    sieve::Mode,
 };
 
 use super::books::Books;
-use crate::{cost::Cost, fleet::Known, ledger::LearnedRate};
+use crate::{
+    cost::Cost,
+    fleet::Known,
+    ledger::{LearnedRate, RateKey},
+};
 
 fn device() -> Device {
     Device { name: "cpu0".to_owned(), model: "m".to_owned(), threads: 1 }
@@ -84,4 +89,19 @@ fn a_local_run_is_planned_with_this_machines_benchmark() {
     assert_eq!(here.rates.len(), 2);
     let java = operations(Family::JavaLcg, 500.0);
     assert!((here.rates[1].operations_per_second / java - 1.0).abs() < 1e-9);
+}
+
+#[test]
+fn rates_of_fixed_and_variable_skips_are_learned_apart() {
+    let mut books = Books::new();
+    books.ledger.heard([&heartbeat(vec![measured("A.25", "java_lcg", 1000)])], 1.0).unwrap();
+    let fixed = books.ledger.rates().unwrap().remove(0);
+    let variable = LearnedRate {
+        key: RateKey { mode: Mode::Variable, ..fixed.key.clone() },
+        operations_per_second: 1.0,
+        samples: 1,
+    };
+    books.ledger.merge_rates(std::slice::from_ref(&variable), 2.0).unwrap();
+    let rates = books.ledger.rates().unwrap();
+    assert!(rates.len() == 2 && rates.contains(&fixed) && rates.contains(&variable), "{rates:?}");
 }
