@@ -98,7 +98,11 @@ impl PlanInput {
         let on_processor = fleet.iter().any(|slots| slots.arch == Arch::Cpu && slots.slots > 0);
         let candidates = matches!(request.asked, Asked::Candidates(_));
         let engine = if on_processor && !candidates {
-            cost::chosen(sieve, request.engine, to_f64(requested.len()))
+            let chosen = cost::chosen(sieve, request.engine, to_f64(requested.len()));
+            // What one processor does sooner, many devices may do sooner still.
+            let sooner = seconds(&fleet, sieve, request.engine, requested)
+                < seconds(&fleet, sieve, chosen, requested);
+            if request.engine == Engine::Auto && sooner { request.engine } else { chosen }
         } else {
             request.engine
         };
@@ -135,6 +139,21 @@ impl PlanInput {
         let most = self.max_survivors as f64;
         self.expected_by_chance() > most
     }
+}
+
+/// How long a fleet takes for a range under an engine: the structural one on its processors alone,
+/// each of which has the fixed cost; any other on all of it.
+fn seconds(fleet: &[Fleet], sieve: &Sieve, engine: Engine, requested: Span) -> f64 {
+    let structural = engine == Engine::Structural;
+    let takes_part = |slots: &&Fleet| !structural || slots.arch == Arch::Cpu;
+    let taking_part = fleet.iter().filter(takes_part);
+    let (mut slots, mut rate) = (0.0, 0.0);
+    for some in taking_part {
+        slots += f64::from(some.slots);
+        rate += f64::from(some.slots) * some.operations_per_second;
+    }
+    let cost = Cost::of(sieve, engine);
+    (cost.fixed * slots + cost.each * to_f64(requested.len())) / rate
 }
 
 /// What to ask for instead of a search that expects too many survivors.

@@ -377,6 +377,36 @@ fn the_demo_is_planned_for_two_slots() {
     }
 }
 
+/// A search that a few processors do sooner than they scan is left to devices where these scan
+/// sooner still; what was asked for by name is done so.
+#[test]
+fn a_range_is_left_to_the_engine_that_ends_sooner_on_the_whole_fleet() {
+    for (family, bits, device, sooner) in [
+        (Family::Lcg32, 32, 1.2e12, Engine::Structural),
+        (Family::Lcg32, 32, 2.4e14, Engine::Auto),
+        (Family::Minstd, 32, 1.2e12, Engine::Structural),
+        (Family::Minstd, 32, 2.4e14, Engine::Auto),
+        // No number of devices scans these in a second.
+        (Family::JavaLcg, 48, 2.4e14, Engine::Structural),
+    ] {
+        let mut asked = request(Asked::Range(Span::half_open(0, 1 << bits).unwrap()), 30, 8);
+        sieve(&mut asked).family = family;
+        sieve(&mut asked).modulus = 1000;
+        sieve(&mut asked).draws.fill(7);
+        let settings = PlannerSettings { target_seconds: 30.0, min_seconds: 2.0 };
+        let processors = fleet(Arch::Cpu, 2, cost::default_operations_per_second(Arch::Cpu));
+        let both = || vec![processors, fleet(Arch::Cuda, 1, device)];
+        let input = PlanInput::of(&asked, both(), &settings);
+        assert_eq!(input.engine, sooner, "{family} {device:e}");
+        let on_devices = input.fleet.iter().any(|slots| slots.arch == Arch::Cuda);
+        assert_eq!(on_devices, sooner == Engine::Auto, "{family} {device:e}");
+        let alone = PlanInput::of(&asked, vec![processors], &settings);
+        assert_eq!(alone.engine, Engine::Structural, "{family}");
+        asked.engine = Engine::Structural;
+        assert_eq!(PlanInput::of(&asked, both(), &settings).engine, Engine::Structural);
+    }
+}
+
 /// Statistics are the processor's, and a piece is no longer than what one outcome has room for.
 #[test]
 fn statistics_are_planned_in_slices_that_an_outcome_has_room_for() {

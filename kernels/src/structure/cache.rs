@@ -7,6 +7,8 @@ use super::{
 
 /// Vectors of lists, 64 bytes each, past which all is forgotten.
 const MOST_VECTORS: usize = 1 << 19;
+/// So many vectors of a list are asked for early; the processor sees itself what follows.
+const FETCHED: usize = 8;
 
 /// What tells the lattices of one skip apart: how many coordinates, what kind the first is, and a
 /// byte for each further one. Never 0.
@@ -57,6 +59,8 @@ pub(super) struct Cache {
     lattices: Vec<Option<Lattice>>,
     bases: Vec<Matrix>,
     lists: Vec<Vector>,
+    /// Where each lattice's list begins: known before the lattice itself is at hand.
+    starts: Vec<u32>,
 }
 
 impl Cache {
@@ -71,6 +75,7 @@ impl Cache {
             lattices: Vec::new(),
             bases: Vec::new(),
             lists: Vec::new(),
+            starts: Vec::new(),
         }
     }
 
@@ -81,6 +86,7 @@ impl Cache {
         self.lattices.clear();
         self.bases.clear();
         self.lists.clear();
+        self.starts.clear();
     }
 
     /// Forgets everything if it has become much.
@@ -104,6 +110,14 @@ impl Cache {
         (self.lattices.len() - refused, refused)
     }
 
+    /// Asks for a lattice and its list from afar: of many, most have left the nearer caches.
+    #[inline(always)]
+    pub(super) fn fetch(&self, at: usize) {
+        let start = self.starts[at] as usize;
+        fetch(&self.lattices[at..=at]);
+        fetch(&self.lists[start..self.lists.len().min(start + FETCHED)]);
+    }
+
     /// A lattice with its list; `None` where doubles can't be trusted with it.
     #[inline(always)]
     pub(super) fn get(&self, at: usize) -> Option<(&Lattice, &[Vector])> {
@@ -121,6 +135,7 @@ impl Cache {
                 *x *= scale;
             }
         }
+        self.starts.push(self.lists.len() as u32);
         let lattice = Lattice::new(&basis, &frame.boxes, self.trusted, &mut self.lists);
         let at = self.lattices.len();
         self.lattices.push(lattice);
@@ -160,6 +175,20 @@ impl Cache {
         }
         basis
     }
+}
+
+/// Asks for all lines of memory that something takes.
+#[inline(always)]
+#[expect(unsafe_code, reason = "an instruction that changes nothing")]
+fn fetch<T>(of: &[T]) {
+    #[cfg(target_arch = "x86_64")]
+    for line in (0..size_of_val(of)).step_by(64) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: every x86-64 processor has it, and the address lies within.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(of.as_ptr().cast::<i8>().add(line)) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _: &[T] = of;
 }
 
 /// Numbers by key: a table with open addressing, at most half full. Nobody chooses keys so that

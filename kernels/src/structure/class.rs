@@ -1,5 +1,4 @@
 //! One class of seeds: its matching positions, and the search of a set of them.
-#![expect(clippy::needless_range_loop, reason = "as in `reduce`: loops that are inlined")]
 
 use super::{
     cache::{Cache, Frame, Key},
@@ -24,14 +23,15 @@ pub(super) struct Class {
     rests: (u32, u32),
     /// How many draws match in their low bits.
     pub(super) n: usize,
-    /// Which they are, ascending, and their numbers; what follows the first `n` means nothing.
+    /// Which they are, ascending, and their numbers.
     draws: Vec<u32>,
     offsets: Vec<u32>,
     /// By how much the first coordinate moves for the points that were found.
     found: Vec<u32>,
     /// The draw whose number is the first coordinate; `None` when the rest of the seed is.
     first: Option<usize>,
-    /// The set's places and how many they are.
+    /// The set: its places among the draws that match in their low bits, and how many they are;
+    /// behind them `usize::MAX`.
     set: [usize; MAX],
     set_size: usize,
     /// The positions outside the set, as far as they were prepared, and the place to go on at.
@@ -48,8 +48,8 @@ impl Class {
             class: 0,
             rests: (0, 0),
             n: 0,
-            draws: vec![0; window + 1],
-            offsets: vec![0; window + 1],
+            draws: Vec::with_capacity(window + LANES),
+            offsets: Vec::with_capacity(window + LANES),
             found: Vec::new(),
             first: None,
             set: [usize::MAX; MAX],
@@ -75,7 +75,12 @@ impl Class {
         (self.class, self.rests) = (class, rests);
         let broken = (1 << question.granule()) - 1;
         let window = question.window();
-        let mut n = 0;
+        self.draws.clear();
+        self.offsets.clear();
+        let mut places = Vector::splat(0);
+        for lane in 0..LANES {
+            places.0[lane] = lane as u32;
+        }
         let mut from = 0;
         while from < window {
             let numbers = skip.numbers(class, draws, from / LANES);
@@ -84,30 +89,30 @@ impl Class {
             if window - from < LANES {
                 whole &= (1 << (window - from)) - 1;
             }
-            while whole != 0 {
-                let lane = whole.trailing_zeros() as usize;
-                (self.draws[n], self.offsets[n]) = ((from + lane) as u32, numbers.0[lane]);
-                n += 1;
-                whole &= whole - 1;
+            // SAFETY: the caller's.
+            unsafe {
+                C::append(&places, whole, &mut self.draws);
+                C::append(&numbers, whole, &mut self.offsets);
             }
+            places = places + LANES as u32;
             from += LANES;
         }
-        self.n = n;
+        self.n = self.draws.len();
     }
 
     /// Moves the numbers from the rest 0 to the first rest in the range.
     pub(super) fn move_to_first(&mut self, skip: &Skip, granule: u32) {
         let moved = self.rests.0 << granule;
-        for (offset, &draw) in self.offsets.iter_mut().zip(&self.draws).take(self.n) {
+        for (offset, &draw) in self.offsets.iter_mut().zip(&self.draws) {
             *offset = offset.wrapping_add(skip.slopes[draw as usize].wrapping_mul(moved));
         }
     }
 
-    /// Chooses the places of a set: of its run those beside each other of the smallest span, or
+    /// Takes up a set of so many places: of its run those beside each other of the smallest span, or
     /// those nearest to the fixed ones, so that different classes share lattices.
     #[inline(always)]
-    pub(super) fn choose(&self, set: &Set, places: &mut [usize]) {
-        let size = places.len() - set.fixed.len();
+    pub(super) fn choose(&mut self, set: &Set, set_size: usize) {
+        let size = set_size - set.fixed.len();
         let mut from = set.run.end - size;
         if set.fixed.is_empty() && size > 1 {
             let mut nearest = u32::MAX;
@@ -118,15 +123,19 @@ impl Class {
                 }
             }
         }
-        for at in 0..size {
-            places[at] = from + at;
+        // No copies of slices here: for so few places a call takes longer than the work.
+        for at in 0..MAX {
+            self.set[at] = if at < size {
+                from + at
+            } else {
+                set.fixed.get(at - size).copied().unwrap_or(usize::MAX)
+            };
         }
-        places[size..].copy_from_slice(&set.fixed);
+        self.set_size = set_size;
     }
 
-    /// Finds the points at which all draws of a set match and enough of the others may. `seeds`:
-    /// whether the rest of the seed is the first coordinate; `places`: the set, among the draws
-    /// that match in their low bits.
+    /// Finds the points at which all draws of the set that was taken up match and enough of the
+    /// others may. `seeds`: whether the rest of the seed is the first coordinate.
     #[inline(always)]
     pub(super) fn search(
         &mut self,
@@ -135,46 +144,49 @@ impl Class {
         question: &Question,
         skip: &Skip,
         draws: &Draws,
-        (seeds, places): (bool, &[usize]),
+        seeds: bool,
     ) {
         self.found.clear();
-        let n = places.len() + usize::from(seeds);
+        let n = self.set_size + usize::from(seeds);
         if n > 1 {
-            self.aim(question, skip, draws, (seeds, places));
-            let key = self.key((seeds, places));
+            self.aim(seeds);
+            let key = self.key(seeds);
             let at = match cache.find(key) {
                 Some(at) => at,
-                None => loops.add(cache, &self.frame(question, skip, (seeds, places)), key),
+                None => loops.add(cache, &self.frame(question, skip, seeds), key),
             };
+            // What comes next takes about as long as a lattice does that left the nearer caches.
+            cache.fetch(at);
+            self.prepare_further(question, skip, draws);
             if let Some(lattice) = cache.get(at) {
-                let translate = self.translate(question, draws, (seeds, places));
+                let translate = self.translate(question, draws, seeds);
                 loops.search_box(n, lattice, &translate, &self.further, &mut self.found);
                 return;
             }
         }
         // One coordinate is enough: the others only shorten the way.
-        let places = if seeds { &[] } else { &places[..1] };
-        self.aim(question, skip, draws, (seeds, places));
-        let translate = self.translate(question, draws, (seeds, places));
+        self.set_size = usize::from(!seeds);
+        for at in self.set_size..MAX {
+            self.set[at] = usize::MAX;
+        }
+        self.aim(seeds);
+        self.prepare_further(question, skip, draws);
+        let translate = self.translate(question, draws, seeds);
         loops.search_line(question.granule(), &translate, &self.further, &mut self.found);
     }
 
-    /// Takes up a set, and prepares as many of the other positions as a survivor can't all miss.
+    /// Chooses the first coordinate.
     #[inline(always)]
-    fn aim(
-        &mut self,
-        question: &Question,
-        skip: &Skip,
-        draws: &Draws,
-        (seeds, places): (bool, &[usize]),
-    ) {
-        self.first = if seeds { None } else { Some(self.draws[places[0]] as usize) };
-        self.set = [usize::MAX; MAX];
-        self.set[..places.len()].copy_from_slice(places);
-        self.set_size = places.len();
+    fn aim(&mut self, seeds: bool) {
+        self.first = if seeds { None } else { Some(self.draws[self.set[0]] as usize) };
         self.further.clear();
         self.next = 0;
-        if question.need > places.len() {
+    }
+
+    /// Prepares as many of the positions outside the set as a survivor can't all miss.
+    #[inline(always)]
+    fn prepare_further(&mut self, question: &Question, skip: &Skip, draws: &Draws) {
+        if question.need > self.set_size {
             self.prepare(skip, draws, self.n - question.need + 1);
         }
     }
@@ -205,20 +217,20 @@ impl Class {
 
     /// What tells the lattice of a set apart.
     #[inline(always)]
-    fn key(&self, (seeds, places): (bool, &[usize])) -> Key {
+    fn key(&self, seeds: bool) -> Key {
         let mut key = Key::new(seeds);
-        for &place in &places[usize::from(!seeds)..] {
+        for &place in &self.set[usize::from(!seeds)..self.set_size] {
             key = key.with(self.draws[place] as usize - self.first.unwrap_or_default());
         }
         key
     }
 
     /// The coordinates of a set.
-    fn frame(&self, question: &Question, skip: &Skip, (seeds, places): (bool, &[usize])) -> Frame {
+    fn frame(&self, question: &Question, skip: &Skip, seeds: bool) -> Frame {
         let mut frame = Frame {
             multipliers: [1; MAX],
             boxes: Boxes {
-                n: places.len() + usize::from(seeds),
+                n: self.set_size + usize::from(seeds),
                 widths: [f64::from(question.widest()); MAX],
                 from_zero: seeds,
             },
@@ -227,28 +239,23 @@ impl Class {
             frame.boxes.widths[0] = f64::from(self.width) * f64::from(1 << question.granule());
         }
         let from = usize::from(!seeds);
-        for at in from..places.len() {
+        for at in from..self.set_size {
             frame.multipliers[at + 1 - from] =
-                self.multiplier(skip, self.draws[places[at]] as usize);
+                self.multiplier(skip, self.draws[self.set[at]] as usize);
         }
         frame
     }
 
     /// Where the coordinates of a set stand.
     #[inline(always)]
-    fn translate(
-        &self,
-        question: &Question,
-        draws: &Draws,
-        (seeds, places): (bool, &[usize]),
-    ) -> Translate {
+    fn translate(&self, question: &Question, draws: &Draws, seeds: bool) -> Translate {
         let mut translate = Translate { offsets: [0; MAX], most: [0; MAX] };
         let from = usize::from(seeds);
         if seeds {
             translate.most[0] = (self.rests.1 - self.rests.0) << question.granule();
         }
-        for at in 0..places.len() {
-            let place = places[at];
+        for at in 0..self.set_size {
+            let place = self.set[at];
             translate.offsets[from + at] = self.offsets[place];
             translate.most[from + at] = draws.most[self.draws[place] as usize];
         }

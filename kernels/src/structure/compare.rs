@@ -14,6 +14,31 @@ pub(super) trait Compare: Copy {
     #[expect(unsafe_code, reason = "code for an instruction set found at run time")]
     unsafe fn at_most(lanes: Vector, most: Vector) -> u32;
 
+    /// A bit for each lane that is at most `most` once `start` is added to it.
+    ///
+    /// # Safety
+    /// The processor must have the instruction set.
+    #[inline(always)]
+    #[expect(unsafe_code, reason = "code for an instruction set found at run time")]
+    unsafe fn sum_at_most(lanes: &Vector, start: u32, most: u32) -> u32 {
+        // SAFETY: the caller's.
+        unsafe { Self::at_most(*lanes + start, Vector::splat(most)) }
+    }
+
+    /// Appends those lanes whose bits are set to a list.
+    ///
+    /// # Safety
+    /// The processor must have the instruction set.
+    #[inline(always)]
+    #[expect(unsafe_code, reason = "code for an instruction set found at run time")]
+    unsafe fn append(lanes: &Vector, wanted: u32, list: &mut Vec<u32>) {
+        let mut wanted = wanted;
+        while wanted != 0 {
+            list.push(lanes.0[wanted.trailing_zeros() as usize]);
+            wanted &= wanted - 1;
+        }
+    }
+
     /// A bit for each byte that is at least `least`.
     ///
     /// # Safety
@@ -119,6 +144,35 @@ impl Compare for Avx512 {
                 _mm512_load_si512(most.0.as_ptr().cast()),
             )
         })
+    }
+
+    #[inline(always)]
+    unsafe fn sum_at_most(lanes: &Vector, start: u32, most: u32) -> u32 {
+        use std::arch::x86_64::{
+            _mm512_add_epi32, _mm512_cmple_epu32_mask, _mm512_load_si512, _mm512_set1_epi32,
+        };
+        // SAFETY: the array has 16 lanes and is aligned; the caller has the instructions.
+        u32::from(unsafe {
+            let lanes = _mm512_load_si512(lanes.0.as_ptr().cast());
+            let sum = _mm512_add_epi32(lanes, _mm512_set1_epi32(start.cast_signed()));
+            _mm512_cmple_epu32_mask(sum, _mm512_set1_epi32(most.cast_signed()))
+        })
+    }
+
+    #[inline(always)]
+    unsafe fn append(lanes: &Vector, wanted: u32, list: &mut Vec<u32>) {
+        use std::arch::x86_64::{
+            _mm512_load_si512, _mm512_maskz_compress_epi32, _mm512_storeu_si512,
+        };
+        list.reserve(LANES);
+        // SAFETY: the array has 16 lanes and is aligned, the list has room for as many, and those
+        // that are wanted come first; the caller has the instructions.
+        unsafe {
+            let lanes = _mm512_load_si512(lanes.0.as_ptr().cast());
+            let first = _mm512_maskz_compress_epi32(wanted as u16, lanes);
+            _mm512_storeu_si512(list.as_mut_ptr().add(list.len()).cast(), first);
+            list.set_len(list.len() + (wanted & 0xFFFF).count_ones() as usize);
+        }
     }
 
     #[inline(always)]

@@ -207,7 +207,7 @@ fn list(basis: &Matrix, n: usize, bounds: &Bounds, lists: &mut Vec<Vector>) {
                     }
                     lane += 1;
                     if lane == LANES {
-                        lists.extend_from_slice(&block[..n]);
+                        append(&block, n, lists);
                         lane = 0;
                     }
                     left -= 1.0;
@@ -233,7 +233,15 @@ fn list(basis: &Matrix, n: usize, bounds: &Bounds, lists: &mut Vec<Vector>) {
         z[i] += 1.0;
     }
     if lane > 0 {
-        lists.extend_from_slice(&block[..n]);
+        append(&block, n, lists);
+    }
+}
+
+/// Appends the first vectors of a block; too few for a call that copies them.
+#[inline(always)]
+fn append(block: &[Vector; MAX], n: usize, lists: &mut Vec<Vector>) {
+    for j in 0..n {
+        lists.push(block[j]);
     }
 }
 

@@ -51,14 +51,15 @@ pub(super) fn reduce(basis: &mut Matrix, n: usize, weights: &Row) {
 /// Reduces rows from the shortest on until one becomes shorter than the one before it.
 #[inline(always)]
 fn shorten(basis: &mut Matrix, n: usize, weights: &Row, norms: &mut Row) -> bool {
-    // The weighed rows' parts orthogonal to those before (Gram and Schmidt), and their norms.
+    // The weighed rows' parts orthogonal to those before (Gram and Schmidt), and one by their
+    // norms.
     let mut orthogonal = [[0.0; MAX]; MAX];
-    let mut lengths = [1.0; MAX];
+    let mut inverses = [1.0; MAX];
     for row in 0..n {
         let mut shorter = basis[row];
         let mut same = true;
         for other in (0..row).rev() {
-            let share = dot(&weigh(&shorter, weights), &orthogonal[other]) / lengths[other];
+            let share = dot(&weigh(&shorter, weights), &orthogonal[other]) * inverses[other];
             let times = (share + ROUND) - ROUND;
             if times != 0.0 {
                 same = false;
@@ -77,10 +78,10 @@ fn shorten(basis: &mut Matrix, n: usize, weights: &Row, norms: &mut Row) -> bool
         }
         let mut rest = weigh(&basis[row], weights);
         for other in 0..row {
-            let share = dot(&rest, &orthogonal[other]) / lengths[other];
+            let share = dot(&rest, &orthogonal[other]) * inverses[other];
             subtract(&mut rest, share, &orthogonal[other]);
         }
-        lengths[row] = dot(&rest, &rest);
+        inverses[row] = dot(&rest, &rest).recip();
         orthogonal[row] = rest;
     }
     false

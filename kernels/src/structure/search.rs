@@ -11,7 +11,6 @@ use super::{
     compare::Compare,
     forms::Forms,
     question::{Draws, Question, Skip},
-    reduce::MAX,
     vector::Loops,
 };
 
@@ -121,17 +120,8 @@ impl<'a> Search<'a> {
                 at.move_to_first(skip, question.granule());
             }
             for set in &form.sets {
-                let mut places = [0; MAX];
-                let places = &mut places[..form.size];
-                at.choose(set, places);
-                at.search(
-                    &self.loops,
-                    &mut self.cache,
-                    question,
-                    skip,
-                    draws,
-                    (form.seeds, places),
-                );
+                at.choose(set, form.size);
+                at.search(&self.loops, &mut self.cache, question, skip, draws, form.seeds);
                 if at.found_any() {
                     at.confirm(question, skip, draws, &mut self.hits);
                 }

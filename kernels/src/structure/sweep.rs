@@ -48,18 +48,18 @@ pub(super) unsafe fn search_box<C: Compare, const D: usize>(
     let moved = toward_centre::<D>(lattice, &translate.offsets);
     // Loops throughout: calls of the standard library's closures are not always inlined into code
     // for other instructions.
-    let mut start = [Vector::splat(0); D];
-    let mut most = [Vector::splat(0); D];
+    let mut start = [0; D];
+    let mut most = [0; D];
     for j in 0..D {
-        start[j] = Vector::splat(translate.offsets[j].wrapping_add(moved[j]));
-        most[j] = Vector::splat(translate.most[j]);
+        start[j] = translate.offsets[j].wrapping_add(moved[j]);
+        most[j] = translate.most[j];
     }
     let (points, _) = list.as_chunks::<D>();
     for point in points {
         let mut inside = u32::MAX;
         for j in 0..D {
             // SAFETY: the caller's.
-            inside &= unsafe { C::at_most(start[j] + point[j], most[j]) };
+            inside &= unsafe { C::sum_at_most(&point[j], start[j], most[j]) };
         }
         if inside != 0 {
             // SAFETY: the caller's.
@@ -136,8 +136,8 @@ unsafe fn emit<C: Compare>(inside: u32, moved: Vector, further: &[Further], foun
         }
         wanted &= hit;
     }
-    while wanted != 0 {
-        found.push(moved.0[wanted.trailing_zeros() as usize]);
-        wanted &= wanted - 1;
+    if wanted != 0 {
+        // SAFETY: the caller's.
+        unsafe { C::append(&moved, wanted, found) };
     }
 }
