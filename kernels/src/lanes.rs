@@ -129,13 +129,6 @@ impl<const L: usize> U32x<L> {
         U64x(wide)
     }
 
-    /// The upper halves of the 64-bit products with `factor`.
-    #[inline(always)]
-    #[must_use]
-    pub fn high_product(self, factor: u32) -> Self {
-        self.map(|lane| ((u64::from(lane) * u64::from(factor)) >> 32) as u32)
-    }
-
     /// Rotates every lane to the right by the low five bits of the lane beside it.
     #[inline(always)]
     #[must_use]

@@ -18,8 +18,8 @@ pub struct Modulus {
     /// The exponent of 2 in the modulus.
     twos: u32,
     /// 2^32 modulo the modulus, and 2^31.
-    fold_32: u64,
-    fold_31: u64,
+    fold_32: u32,
+    fold_31: u32,
 }
 
 /// Up to this modulus 64-bit outputs are brought below 2^32 with two multiplications.
@@ -36,7 +36,7 @@ impl Modulus {
         let inverse = (0..4).fold(odd, |inverse, _| {
             inverse.wrapping_mul(2_u32.wrapping_sub(odd.wrapping_mul(inverse)))
         });
-        let modulo = |x: u64| x % u64::from(value);
+        let modulo = |x: u64| (x % u64::from(value)) as u32;
         Self { value, inverse, twos, fold_32: modulo(1 << 32), fold_31: modulo(1 << 31) }
     }
 
@@ -44,6 +44,12 @@ impl Modulus {
     #[must_use]
     pub const fn value(&self) -> u32 {
         self.value
+    }
+
+    /// The odd part of the modulus.
+    #[inline(always)]
+    pub(crate) const fn odd(&self) -> u32 {
+        self.value >> self.twos
     }
 
     /// The exponent of 2 in the modulus.
@@ -55,7 +61,20 @@ impl Modulus {
     /// What the keys of matching outputs are compared with for a draw below the modulus.
     #[must_use]
     pub const fn target(&self, draw: u32) -> Target {
-        Target { key: draw.wrapping_mul(self.inverse), most: (u32::MAX - draw) / self.value }
+        let key = draw.wrapping_mul(self.inverse);
+        Target { key, most: (u32::MAX - draw) / self.value, mark: self.mark(key) }
+    }
+
+    /// A number that the keys of equal residues share, and no others.
+    ///
+    /// The upper half of a key's product with the odd part `o`, below `o`, is minus the output
+    /// divided by 2^32, modulo `o` (Montgomery, Mathematics of Computation 44, 1985); the key's
+    /// low bits tell those of the output, and are put above it.
+    #[inline(always)]
+    #[must_use]
+    pub(crate) const fn mark(&self, key: u32) -> u32 {
+        let upper = ((key as u64 * self.odd() as u64) >> 32) as u32;
+        upper | ((key as u64) << (32 - self.twos)) as u32
     }
 
     /// The keys of 32-bit outputs, to be compared with [`Target`]s.
@@ -86,9 +105,11 @@ impl Modulus {
     #[must_use]
     pub fn fold<const L: usize>(&self, outputs: U64x<L>) -> U32x<L> {
         if self.value <= MAX_FOLDED {
-            // Below 2^32 m, then below 2^31 + 2 m^2 <= 2^32.
-            let once = (outputs >> 32) * self.fold_32 + (outputs & 0xFFFF_FFFF);
-            ((once >> 31) * self.fold_31 + (once & 0x7FFF_FFFF)).low()
+            // Below 2^32 m, then below 2^31 + 2 m^2 <= 2^32. What is multiplied is seen to fit 32
+            // bits: one 32 by 32 multiplication.
+            let once = (outputs >> 32) * u64::from(self.fold_32) + (outputs & 0xFFFF_FFFF);
+            let upper = (once >> 31) & 0xFFFF_FFFF;
+            (upper * u64::from(self.fold_31) + (once & 0x7FFF_FFFF)).low()
         } else {
             outputs.map(|output| output % u64::from(self.value)).low()
         }
@@ -101,6 +122,8 @@ pub struct Target {
     key: u32,
     /// The largest quotient that a matching 32-bit output leaves.
     most: u32,
+    /// What [`Modulus::mark`] says of the draw.
+    mark: u32,
 }
 
 impl Target {
@@ -115,6 +138,12 @@ impl Target {
     #[inline(always)]
     pub(crate) const fn key(self) -> u32 {
         self.key
+    }
+
+    /// The mark of a match.
+    #[inline(always)]
+    pub(crate) const fn mark(self) -> u32 {
+        self.mark
     }
 
     /// The largest quotient of a match.
@@ -141,6 +170,8 @@ mod tests {
             let draw = draw.min(modulus - 1);
             let matches = prepared.matches(key, prepared.target(draw)).0[0];
             assert_eq!(matches == 1, draw == residue, "{low} against {draw} modulo {modulus}");
+            let marked = prepared.mark(key.0[0]) == prepared.target(draw).mark();
+            assert_eq!(marked, draw == residue, "mark of {low} and {draw} modulo {modulus}");
         }
     }
 

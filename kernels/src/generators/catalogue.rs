@@ -51,6 +51,19 @@ pub fn visit<const L: usize, V: Visit<L>>(family: Family, visitor: V) -> V::Outp
     }
 }
 
+/// [`visit`] for the families whose states are several words of 64 bits, or are computed with as
+/// such; `None` for the others.
+pub fn visit_wide<const L: usize, V: Visit<L>>(family: Family, visitor: V) -> Option<V::Output> {
+    Some(match family {
+        Family::Xoshiro256pp => visitor.visit::<Xoshiro256pp<L>>(),
+        Family::Sfc64 => visitor.visit::<Sfc64<L>>(),
+        Family::Philox4x32 => visitor.visit::<Philox4x32<L>>(),
+        Family::Xoshiro256ppSplitmix => visitor.visit::<Xoshiro256ppSplitmix<L>>(),
+        Family::Philox4x32Full => visitor.visit::<Philox4x32Full<L>>(),
+        _ => return None,
+    })
+}
+
 /// The first `count` raw outputs of a seed: the definition of the family's stream.
 #[must_use]
 pub fn stream(family: Family, modulus: u32, seed: u64, count: usize) -> Vec<u64> {

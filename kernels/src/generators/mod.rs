@@ -12,6 +12,6 @@ mod philox;
 mod wide;
 mod xorshift;
 
-pub use catalogue::{Visit, stream, visit};
+pub use catalogue::{Visit, stream, visit, visit_wide};
 pub use generator::{Generator, Output};
 pub use numpy::NumpyMt19937;

@@ -13,7 +13,10 @@ const WEYL: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
 
 /// Outputs are the first `WORDS` words of blocks `(p, 0, 0, 0)`.
 pub(super) struct Philox<const WORDS: u32, const L: usize> {
-    key: [U32x<L>; 2],
+    /// In the lower halves; above them stands anything.
+    key: [U64x<L>; 2],
+    /// The second round's product of word 0, which is the key's word 0 in every block.
+    product: U64x<L>,
     position: u32,
     /// The words of the block that `position` last fell in.
     words: [U32x<L>; 4],
@@ -26,19 +29,36 @@ pub(super) type Philox4x32<const L: usize> = Philox<1, L>;
 /// All four words of each block.
 pub(super) type Philox4x32Full<const L: usize> = Philox<4, L>;
 
+/// The 64-bit products of the lower halves.
+#[inline(always)]
+fn products<const L: usize>(words: U64x<L>, multiplier: u32) -> U64x<L> {
+    (words & 0xFFFF_FFFF) * u64::from(multiplier)
+}
+
 impl<const WORDS: u32, const L: usize> Philox<WORDS, L> {
+    /// A block. Words are kept in the lower halves of 64 bits, as multiplications want them; what
+    /// stands above them is dropped where it matters.
     #[inline(always)]
     fn block(&self, number: u32) -> [U32x<L>; 4] {
-        let [mut x0, mut x1, mut x2, mut x3] = [number, 0, 0, 0].map(U32x::splat);
+        // The first round has one word that is not zero, the same in every lane.
+        let product = u64::from(number) * u64::from(MULTIPLIERS[0]);
         let [mut k0, mut k1] = self.key;
-        for _ in 0..ROUNDS {
-            let (high0, low0) = (x0.high_product(MULTIPLIERS[0]), x0 * MULTIPLIERS[0]);
-            let (high2, low2) = (x2.high_product(MULTIPLIERS[1]), x2 * MULTIPLIERS[1]);
-            [x0, x1, x2, x3] = [high2 ^ x1 ^ k0, low2, high0 ^ x3 ^ k1, low0];
-            k0 = k0 + WEYL[0];
-            k1 = k1 + WEYL[1];
+        let x2 = k1 ^ (product >> 32);
+        (k0, k1) = (k0 + u64::from(WEYL[0]), k1 + u64::from(WEYL[1]));
+        let product2 = products(x2, MULTIPLIERS[1]);
+        let mut x0 = (product2 >> 32) ^ k0;
+        let mut x1 = product2;
+        let mut x2 = (self.product >> 32) ^ k1 ^ (product & 0xFFFF_FFFF);
+        let mut x3 = self.product;
+        for _ in 2..ROUNDS {
+            (k0, k1) = (k0 + u64::from(WEYL[0]), k1 + u64::from(WEYL[1]));
+            let product0 = products(x0, MULTIPLIERS[0]);
+            let product2 = products(x2, MULTIPLIERS[1]);
+            x0 = (product2 >> 32) ^ x1 ^ k0;
+            x2 = (product0 >> 32) ^ x3 ^ k1;
+            (x1, x3) = (product2, product0);
         }
-        [x0, x1, x2, x3]
+        [x0, x1, x2, x3].map(U64x::low)
     }
 }
 
@@ -47,12 +67,14 @@ impl<const WORDS: u32, const L: usize> Generator<L> for Philox<WORDS, L> {
 
     fn blank(_: &Modulus) -> Self {
         let zero = U32x::splat(0);
-        Self { key: [zero; 2], position: 0, words: [zero; 4], held: None }
+        let wide = U64x::splat(0);
+        Self { key: [wide; 2], product: wide, position: 0, words: [zero; 4], held: None }
     }
 
     #[inline(always)]
     fn seed(&mut self, seeds: U64x<L>) {
-        self.key = [seeds.low(), seeds.high()];
+        self.key = [seeds, seeds >> 32];
+        self.product = products(seeds, MULTIPLIERS[0]);
         self.position = 0;
         self.held = None;
     }

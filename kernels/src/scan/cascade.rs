@@ -110,17 +110,23 @@ impl Cascade<'_> {
         }
         let mut index = 0;
         while u128::from(index) < seeds.len() && self.tally.found.len() <= room {
-            let mut valid = seeds.fill(index, group);
-            let past = (group[0] % lanes as u64) as usize;
-            let run = in_runs && past == 0 && valid == lanes;
-            let run = run.then(|| self.group.count_run(&self.scan.first, group[0])).flatten();
-            if in_runs {
-                // Up to where the next run begins.
-                valid = valid.min(lanes - past);
-            }
-            let mask = run.unwrap_or_else(|| self.group.count(&self.scan.first, group));
+            let first = seeds.get(index);
+            let past = (first % lanes as u64) as usize;
+            let whole = seeds.len() - u128::from(index) >= lanes as u128;
+            let run = in_runs && past == 0 && whole;
+            let run = run.then(|| self.group.count_run(&self.scan.first, first)).flatten();
+            let (mask, valid) = run.map_or_else(
+                || {
+                    let valid = seeds.fill(index, group);
+                    // Up to where the next run begins.
+                    let valid = if in_runs { valid.min(lanes - past) } else { valid };
+                    (self.group.count(&self.scan.first, group), valid)
+                },
+                |mask| (mask, lanes),
+            );
             for lane in set_bits(mask).take_while(|&lane| lane < valid) {
-                self.near.push(Placed { index: index + lane as u64, seed: group[lane] });
+                let index = index + lane as u64;
+                self.near.push(Placed { index, seed: seeds.get(index) });
             }
             if self.near.len() >= lanes {
                 self.drain_near(lanes);

@@ -42,7 +42,11 @@ pub(super) struct Counter<const L: usize> {
 /// Where the outputs of a group come from, tile by tile.
 pub(super) trait Fill<const L: usize> {
     /// Writes the keys of the outputs from position `from` on that the window wants.
-    fn fill(&mut self, window: &Window, from: usize, keys: &mut [U32x<L>]);
+    ///
+    /// # Safety
+    /// The processor must have the instructions of `M`.
+    #[expect(unsafe_code, reason = "code for an instruction set found at run time")]
+    unsafe fn fill<M: Matching<L>>(&mut self, window: &Window, from: usize, keys: &mut [U32x<L>]);
 }
 
 /// Outputs one after the other.
@@ -52,13 +56,19 @@ struct Stream<G> {
 }
 
 impl<G: Generator<L>, const L: usize> Fill<L> for Stream<G> {
+    #[expect(unsafe_code, reason = "code for an instruction set found at run time")]
     #[inline(always)]
-    fn fill(&mut self, window: &Window, from: usize, keys: &mut [U32x<L>]) {
+    unsafe fn fill<M: Matching<L>>(&mut self, window: &Window, from: usize, keys: &mut [U32x<L>]) {
         for (position, keys) in (from..).zip(keys) {
+            // Of a state of so few lanes compilers make scalars, unless it has to be in memory.
+            let generator = &mut self.generator;
+            let generator = if L <= 8 { std::hint::black_box(generator) } else { generator };
             if window.wants(position) {
-                *keys = self.modulus.keys(self.generator.next().fold(&self.modulus));
+                let outputs = generator.next().fold(&self.modulus);
+                // SAFETY: the caller has the instructions.
+                *keys = unsafe { M::keys(&self.modulus, outputs) };
             } else {
-                self.generator.pass();
+                generator.pass();
             }
         }
     }
@@ -174,11 +184,14 @@ impl<const L: usize> Counter<L> {
         self.cursors
             .extend(window.skips.iter().map(|skip| Cursor { position: skip as usize, draw: 0 }));
 
+        let one = std::hint::black_box(1);
         let mut mask = 0;
         let mut from = 0;
         while from < positions {
             let end = positions.min(from + tile);
-            outputs.fill(window, from, &mut self.keys[..end - from]);
+            // SAFETY: the caller has the instructions.
+            unsafe { outputs.fill::<M>(window, from, &mut self.keys[..end - from]) };
+            let mut most = U32x::splat(0);
             for ((skip, counts), cursor) in
                 window.skips.iter().zip(&mut self.counts).zip(&mut self.cursors)
             {
@@ -187,16 +200,18 @@ impl<const L: usize> Counter<L> {
                     targets: &window.targets[cursor.draw..],
                     place: cursor.position - from,
                     stride: skip as usize + 1,
+                    one,
                 };
                 // SAFETY: the caller has the instructions.
                 let (count, draws) = unsafe { M::count(&modulus, comb, *counts) };
                 cursor.draw += draws;
                 cursor.position += draws * (skip as usize + 1);
                 *counts = count;
-                // Counts only grow: what is reached in some tile stays so.
-                // SAFETY: the caller has the instructions.
-                mask |= unsafe { M::at_least(counts, window.least) };
+                most = most.zip(count, u32::max);
             }
+            // Counts only grow: what is reached in some tile stays so.
+            // SAFETY: the caller has the instructions.
+            mask |= unsafe { M::at_least(&most, window.least) };
             from = end;
         }
         mask

@@ -11,8 +11,13 @@
 
 use shared::families::Family;
 
-use super::{group::Fill, window::Window};
+use super::{
+    group::Fill,
+    matching::{EVENS, Matching, Progression},
+    window::Window,
+};
 use crate::{
+    affine::Affine,
     generators::stream,
     lanes::{U32x, U64x},
     residue::Modulus,
@@ -42,7 +47,7 @@ pub(super) struct Run<const L: usize> {
 enum Rule<const L: usize> {
     Xor(Xor<L>),
     Prime(Prime<L>),
-    Power(Power<L>),
+    Power(Power),
 }
 
 impl<const L: usize> Run<L> {
@@ -76,19 +81,15 @@ impl<const L: usize> Run<L> {
         {
             return false;
         }
-        if self.at.is_some_and(|at| at + L as u64 == first) {
-            match &mut self.rule {
-                Rule::Xor(xor) => xor.advance(first),
-                Rule::Prime(prime) => prime.advance(),
-                Rule::Power(power) => power.advance(),
-            }
-        } else {
-            let outputs = || outputs(self.family, &self.positions, self.advance, first);
-            match &mut self.rule {
-                Rule::Xor(xor) => xor.base = outputs(),
-                Rule::Prime(prime) => prime.base = outputs(),
-                Rule::Power(power) => power.go_to(first),
-            }
+        let from = self.at.map_or(first, |at| first.wrapping_sub(at));
+        let next = self.at.is_some() && from == L as u64;
+        let outputs = |seed| outputs(self.family, &self.positions, self.advance, seed);
+        match &mut self.rule {
+            Rule::Xor(xor) if next => xor.advance(first / L as u64),
+            Rule::Xor(xor) => xor.base = outputs(first),
+            Rule::Prime(prime) if next => prime.advance(),
+            Rule::Prime(prime) => prime.base = outputs(first),
+            Rule::Power(power) => power.advance(from),
         }
         self.at = Some(first);
         true
@@ -96,12 +97,13 @@ impl<const L: usize> Run<L> {
 }
 
 impl<const L: usize> Fill<L> for Run<L> {
+    #[expect(unsafe_code, reason = "code for an instruction set found at run time")]
     #[inline(always)]
-    fn fill(&mut self, _: &Window, from: usize, keys: &mut [U32x<L>]) {
+    unsafe fn fill<M: Matching<L>>(&mut self, _: &Window, from: usize, keys: &mut [U32x<L>]) {
         let end = from + keys.len();
         let (modulus, first) = (self.modulus, self.slot);
         let left = &self.positions[first..];
-        let count = left.iter().position(|&position| position >= end).unwrap_or(left.len());
+        let count = left.partition_point(|&position| position < end);
         let places = left[..count].iter().map(|position| position - from);
         let slots = first..first + count;
         self.slot = slots.end;
@@ -110,19 +112,29 @@ impl<const L: usize> Fill<L> for Run<L> {
             Rule::Xor(Xor { base, lanes, .. }) => {
                 let states = base[slots.clone()].iter().zip(&lanes[slots]);
                 for (place, (&base, &lanes)) in places.zip(states) {
-                    keys[place] = modulus.keys(lanes ^ base);
+                    let outputs = lanes ^ base;
+                    // SAFETY: the caller has the instructions.
+                    keys[place] = unsafe { M::keys(&modulus, outputs) };
                 }
             }
             Rule::Prime(Prime { base, lanes, .. }) => {
                 let states = base[slots.clone()].iter().zip(&lanes[slots]);
                 for (place, (&base, &lanes)) in places.zip(states) {
-                    keys[place] = modulus.keys(sum(lanes, base));
+                    let outputs = lanes.map(|lane| sum(lane, base));
+                    // SAFETY: the caller has the instructions.
+                    keys[place] = unsafe { M::keys(&modulus, outputs) };
                 }
             }
-            Rule::Power(Power { base, lanes, .. }) => {
-                let states = base[slots.clone()].iter().zip(&lanes[slots]);
-                for (place, (&base, &lanes)) in places.zip(states) {
-                    keys[place] = modulus.keys((lanes + base).high());
+            Rule::Power(Power { first, each, evens }) => {
+                let ways = each[slots.clone()].iter().zip(&evens[slots.clone()]);
+                let progressions = first[slots].iter().zip(ways);
+                for (place, (&first, (&each, &evens))) in places.zip(progressions) {
+                    let progression = Progression { first, each, evens };
+                    // SAFETY: the caller has the instructions.
+                    keys[place] = unsafe {
+                        let outputs = M::upper_halves(&progression);
+                        M::keys(&modulus, outputs)
+                    };
                 }
             }
         }
@@ -137,10 +149,17 @@ fn outputs(family: Family, positions: &[usize], advance: usize, seed: u64) -> Ve
     positions.iter().map(|position| all[advance + position] as u32).collect()
 }
 
+/// For each position the lanes' distances from the first lane.
+fn spread<const L: usize>(difference: impl Fn(u64) -> Vec<u32>) -> Vec<U32x<L>> {
+    let lanes: [Vec<u32>; L] = std::array::from_fn(|lane| difference(lane as u64));
+    let positions = lanes[0].len();
+    (0..positions).map(|slot| U32x(std::array::from_fn(|lane| lanes[lane][slot]))).collect()
+}
+
 struct Xor<const L: usize> {
     base: Vec<u32>,
     lanes: Vec<U32x<L>>,
-    /// For each number of trailing zeros of `first / L` what is flipped on the way to `first`.
+    /// For each number of trailing zeros of a group's number what is flipped on the way to it.
     flips: Vec<Vec<u32>>,
 }
 
@@ -155,15 +174,15 @@ impl<const L: usize> Xor<L> {
         let flipped = |zeros: u32| ((2 << zeros) - 1) * L as u64;
         let widths = 32 - L.trailing_zeros();
         Self {
-            base: zero.clone(),
+            base: Vec::new(),
             lanes: spread(difference),
             flips: (0..widths).map(|zeros| difference(flipped(zeros) & 0xFFFF_FFFF)).collect(),
         }
     }
 
     #[inline(always)]
-    fn advance(&mut self, first: u64) {
-        let zeros = (first / L as u64).trailing_zeros() as usize;
+    fn advance(&mut self, group: u64) {
+        let zeros = group.trailing_zeros() as usize;
         for (base, flip) in self.base.iter_mut().zip(&self.flips[zeros]) {
             *base ^= flip;
         }
@@ -187,65 +206,56 @@ impl<const L: usize> Prime<L> {
             }
             outputs
         };
-        Self { lanes: spread(difference), each: difference(L as u64), base: one.clone() }
+        Self { base: Vec::new(), lanes: spread(difference), each: difference(L as u64) }
     }
 
     #[inline(always)]
     fn advance(&mut self) {
         for (base, &each) in self.base.iter_mut().zip(&self.each) {
-            *base = sum(U32x([each]), *base).0[0];
+            *base = sum(*base, each);
         }
     }
 }
 
 /// The sum modulo the prime of two numbers below it.
 #[inline(always)]
-fn sum<const N: usize>(lanes: U32x<N>, base: u32) -> U32x<N> {
+fn sum(one: u32, other: u32) -> u32 {
     // What is below the prime wraps around when the prime is taken off, and is the larger then.
-    (lanes + base).map(|sum| sum.min(sum.wrapping_sub(PRIME as u32)))
+    let sum = one.wrapping_add(other);
+    sum.min(sum.wrapping_sub(PRIME as u32))
 }
 
-/// For each position the lanes' distances from the first lane.
-fn spread<const L: usize>(difference: impl Fn(u64) -> Vec<u32>) -> Vec<U32x<L>> {
-    let lanes: [Vec<u32>; L] = std::array::from_fn(|lane| difference(lane as u64));
-    let positions = lanes[0].len();
-    (0..positions).map(|slot| U32x(std::array::from_fn(|lane| lanes[lane][slot]))).collect()
+/// The progressions of states at each position, their parts beside each other.
+struct Power {
+    first: Vec<u64>,
+    each: Vec<u64>,
+    evens: Vec<U64x<EVENS>>,
 }
 
-struct Power<const L: usize> {
-    /// For each position multiplier and increment of the whole way there.
-    ways: Vec<(u64, u64)>,
-    base: Vec<u64>,
-    lanes: Vec<U64x<L>>,
-}
-
-impl<const L: usize> Power<L> {
+impl Power {
+    /// Standing at seed 0.
     fn new(positions: &[usize], advance: usize) -> Self {
-        let mut ways = Vec::with_capacity(positions.len());
-        let (mut way, mut steps) = ((1_u64, 0_u64), 0);
+        let step = Affine { a: JAVA.0, c: JAVA.1 };
+        let (mut way, mut steps) = (Affine { a: 1, c: 0 }, 0);
+        let mut power = Self { first: Vec::new(), each: Vec::new(), evens: Vec::new() };
         for position in positions {
             while steps < advance + position + 1 {
-                let (a, c) = way;
-                way = (a.wrapping_mul(JAVA.0), c.wrapping_mul(JAVA.0).wrapping_add(JAVA.1));
+                way = way.then(step);
                 steps += 1;
             }
-            ways.push((way.0 << 16, way.1 << 16));
+            let each = way.a << 16;
+            power.first.push(way.c << 16);
+            power.each.push(each);
+            let even = |even| each.wrapping_mul(2 * even as u64);
+            power.evens.push(U64x(std::array::from_fn(even)));
         }
-        let lane = |a: u64| U64x(std::array::from_fn(|lane| a.wrapping_mul(lane as u64)));
-        let lanes = ways.iter().map(|&(a, _)| lane(a)).collect();
-        Self { base: vec![0; ways.len()], lanes, ways }
-    }
-
-    fn go_to(&mut self, first: u64) {
-        for (base, (a, c)) in self.base.iter_mut().zip(&self.ways) {
-            *base = a.wrapping_mul(first).wrapping_add(*c);
-        }
+        power
     }
 
     #[inline(always)]
-    fn advance(&mut self) {
-        for (base, (a, _)) in self.base.iter_mut().zip(&self.ways) {
-            *base = base.wrapping_add(a.wrapping_mul(L as u64));
+    fn advance(&mut self, seeds: u64) {
+        for (first, each) in self.first.iter_mut().zip(&self.each) {
+            *first = first.wrapping_add(each.wrapping_mul(seeds));
         }
     }
 }
@@ -254,7 +264,7 @@ impl<const L: usize> Power<L> {
 mod tests {
     use shared::sieve::Skips;
 
-    use super::*;
+    use super::{super::matching::Baseline, *};
 
     /// Every family with a rule, against its own stream, across whatever is awkward: the start,
     /// carries of the seed, the prime's multiples, the end of the seeds.
@@ -276,8 +286,12 @@ mod tests {
                     }
                     let mut keys = vec![U32x::splat(0); window.positions()];
                     let (head, tail) = keys.split_at_mut(7);
-                    run.fill(&window, 0, head);
-                    run.fill(&window, 7, tail);
+                    // SAFETY: every processor has these instructions.
+                    #[expect(unsafe_code, reason = "the function is unsafe for others")]
+                    unsafe {
+                        run.fill::<Baseline>(&window, 0, head);
+                        run.fill::<Baseline>(&window, 7, tail);
+                    }
                     for (position, keys) in keys.iter().enumerate() {
                         for lane in (0..L).filter(|_| window.wants(position)) {
                             let seed = first + lane as u64;

@@ -11,7 +11,7 @@ use super::{
     window::Window,
 };
 use crate::{
-    generators::{Generator, Visit, visit},
+    generators::{Generator, Visit, visit, visit_wide},
     lanes::U64x,
     residue::{Modulus, Target},
 };
@@ -103,12 +103,14 @@ impl Instructions {
         if Self::supported().contains(&self) { self } else { Self::widest() }
     }
 
-    /// A group built for these instructions, which this processor must have.
+    /// A group built for these instructions, which this processor must have. With 256 bits, states
+    /// of several 64-bit words take half the lanes.
     pub(super) fn group(self, family: Family, modulus: Modulus) -> Box<dyn Lanes> {
         match self {
             Self::Baseline => visit(family, baseline::Build(modulus)),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => visit(family, avx2::Build(modulus)),
+            Self::Avx2 => visit_wide(family, avx2_narrow::Build(modulus))
+                .unwrap_or_else(|| visit(family, avx2::Build(modulus))),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => visit(family, avx512::Build(modulus)),
         }
@@ -254,6 +256,8 @@ macro_rules! built_for {
 
 built_for!(baseline, 8, matching::Baseline);
 #[cfg(target_arch = "x86_64")]
-built_for!(avx2, 16, matching::Avx2, #[target_feature(enable = "avx2,bmi1,bmi2")]);
+built_for!(avx2, 16, matching::Avx2<2>, #[target_feature(enable = "avx2,bmi1,bmi2")]);
 #[cfg(target_arch = "x86_64")]
-built_for!(avx512, 32, matching::Avx512, #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,bmi1,bmi2")]);
+built_for!(avx2_narrow, 8, matching::Avx2<1>, #[target_feature(enable = "avx2,bmi1,bmi2")]);
+#[cfg(target_arch = "x86_64")]
+built_for!(avx512, 32, matching::Avx512<2>, #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,bmi1,bmi2")]);
