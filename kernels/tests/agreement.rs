@@ -2,27 +2,18 @@
 //! of this machine.
 #![expect(clippy::unwrap_used, reason = "a test stops where something is wrong")]
 
-use kernels::{
-    engine::{Instructions, Prepared},
-    generators::stream,
-    sequence::Sequence,
-};
+#[path = "support/agreement.rs"]
+mod support;
+
+use kernels::{generators::stream, sequence::Sequence};
 use proptest::prelude::*;
 use shared::{
     families::Family,
-    job::Engine,
     sieve::{Direction, Mode, Seeds, Sieve, Skips},
     spans::Span,
     witness::Witness,
 };
-
-/// A question with the seeds that it is put to.
-#[derive(Debug, Clone)]
-struct Plan {
-    sieve: Sieve,
-    witness: Witness,
-    seeds: Seeds,
-}
+use support::{Plan, seeds_of};
 
 /// Any family and modulus, windows and skips that cross tiles, ranges at both ends of the seed
 /// width, lists; and in most plans one of the seeds really made the draws.
@@ -81,22 +72,6 @@ fn fraction(x: f64) -> f64 {
     if x.is_finite() { x.abs().fract() } else { 0.5 }
 }
 
-fn seeds_of(family: Family, (count, start, place, list): (u64, u64, u8, bool)) -> Seeds {
-    let last = u64::try_from(family.seed_end() - 1).unwrap();
-    let first = match place {
-        0 => start & last & !63,
-        1 => start & last,
-        _ => last,
-    }
-    .min(last - (count - 1));
-    if list {
-        let seeds = (0..count).map(|n| start.wrapping_mul(n * n + 1).rotate_left(7) & last);
-        Seeds::Candidates { first_index: 9, seeds: seeds.collect() }
-    } else {
-        Seeds::Range(Span::new(first, first + count - 1).unwrap())
-    }
-}
-
 /// Replaces draws by what one of the seeds gives under one of the skips: all, or every other.
 fn plant_seed(
     sieve: &mut Sieve,
@@ -117,23 +92,12 @@ fn plant_seed(
     }
 }
 
-fn assert_agreement(plan: &Plan) -> usize {
-    let seeds = Sequence::new(&plan.seeds);
-    let reference = Prepared::new(Engine::Reference, &plan.sieve, plan.witness);
-    let expected = reference.test(&seeds, usize::MAX);
-    for instructions in Instructions::supported() {
-        let scan = Prepared::scan(&plan.sieve, plan.witness, instructions);
-        assert_eq!(scan.test(&seeds, usize::MAX), expected, "{instructions:?} on {plan:?}");
-    }
-    expected.found.len()
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1500))]
 
     #[test]
     fn the_scan_equals_the_reference(plan in plans()) {
-        assert_agreement(&plan);
+        plan.assert_agreement();
     }
 }
 
@@ -164,7 +128,7 @@ fn every_family_finds_what_was_planted() {
                 }
                 let seeds = Seeds::Range(Span::new(first, first + 76).unwrap());
                 let plan = Plan { sieve, witness: Witness::new(30, 15, 2), seeds };
-                let found = assert_agreement(&plan);
+                let found = plan.assert_agreement().len();
                 assert!(found > 0 || direction == Direction::Both, "{family} {direction:?}");
             }
         }
@@ -196,7 +160,7 @@ fn seeds_with_a_rejection_in_their_window_are_found() {
         };
         let seeds = Seeds::Range(Span::new(seed - 5, seed + 5).unwrap());
         let plan = Plan { sieve, witness: Witness::new(k, k, 1), seeds };
-        assert_eq!(assert_agreement(&plan), 1, "seed {seed}");
+        assert_eq!(plan.assert_agreement().len(), 1, "seed {seed}");
         seen += 1;
     }
     assert!(seen >= 5);
@@ -223,7 +187,8 @@ fn long_ranges_agree_where_seeds_are_awkward() {
                 reverse_need: 6,
             };
             let seeds = Seeds::Range(Span::new(first, first + LENGTH - 1).unwrap());
-            found += assert_agreement(&Plan { sieve, witness: Witness::new(10, 6, 4), seeds });
+            let plan = Plan { sieve, witness: Witness::new(10, 6, 4), seeds };
+            found += plan.assert_agreement().len();
         }
     }
     assert!(found > Family::ALL.len(), "only {found} survivors were compared");

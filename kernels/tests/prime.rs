@@ -2,73 +2,22 @@
 //! engines report, over ranges and over all seeds, of which several lead to one state.
 #![expect(clippy::unwrap_used, reason = "a test stops where something is wrong")]
 
-use kernels::{
-    engine::{Found, Instructions, Prepared},
-    generators::stream,
-    sequence::Sequence,
-};
+#[path = "support/structural.rs"]
+mod support;
+
+use kernels::engine::Instructions;
 use proptest::prelude::*;
 use shared::{
     families::Family,
-    job::Engine,
-    sieve::{Direction, Mode, Sieve, Skips},
+    sieve::{Direction, Sieve},
     spans::Span,
     witness::{Witness, splitmix64},
 };
+use support::{assert_exact, plan, plant, random_draws, search_on};
 
 const FAMILIES: [Family; 3] = [Family::Lcg32, Family::Minstd, Family::MinstdRand0];
 const PRIME: u64 = (1 << 31) - 1;
 const LAST: u64 = (1 << 32) - 1;
-
-/// A sieve with draws from nowhere, forward, from the first output on.
-fn plan(family: Family, modulus: u32, k: u32, need: u32, skips: (u32, u32), random: u64) -> Sieve {
-    let draw = |n| (splitmix64(random ^ u64::from(n)) % u64::from(modulus)) as u32;
-    Sieve {
-        family,
-        direction: Direction::Forward,
-        mode: Mode::Fixed,
-        modulus,
-        draws: (0..k).map(draw).collect(),
-        advance: 0,
-        skips: Skips { lo: skips.0, hi: skips.1 },
-        need,
-        reverse_need: need,
-    }
-}
-
-/// Replaces `count` of the draws, which ones by chance, by those of a seed under a skip, in the
-/// order in which the sieve compares them.
-fn plant(sieve: &mut Sieve, seed: u64, skip: u32, count: u32, random: u64) {
-    let outputs = stream(sieve.family, sieve.modulus, seed, sieve.last_position() as usize + 1);
-    let window = sieve.window();
-    let mut places: Vec<u32> = (0..window).collect();
-    places.sort_by_key(|&place| splitmix64(random ^ u64::from(place) << 32));
-    for index in places.into_iter().take(count as usize) {
-        let output = outputs[sieve.position(index, skip) as usize];
-        let place = if sieve.direction == Direction::Reverse { window - 1 - index } else { index };
-        sieve.draws[place as usize] = (output % u64::from(sieve.modulus)) as u32;
-    }
-}
-
-fn search_on(sieve: &Sieve, seeds: Span, instructions: Instructions) -> Vec<Found> {
-    let engine = Prepared::structural(sieve, instructions).unwrap();
-    let tally = engine.test(&Sequence::Range(seeds), usize::MAX);
-    assert!(tally.planted.unwrap().found, "{sieve:?}");
-    tally.found
-}
-
-/// What the engine reports is what the reference engine (for few seeds) or the scan reports.
-fn assert_exact(sieve: &Sieve, seeds: Span, on: &[Instructions]) -> usize {
-    let witness = Witness::new(sieve.window(), sieve.need, 1);
-    let other = if seeds.len() < 3000 { Engine::Reference } else { Engine::Scan };
-    let expected =
-        Prepared::new(other, sieve, witness).test(&Sequence::Range(seeds), usize::MAX).found;
-    for &instructions in on {
-        let found = search_on(sieve, seeds, instructions);
-        assert_eq!(found, expected, "{instructions:?}: {sieve:?} on {seeds}");
-    }
-    expected.len()
-}
 
 /// Where a range begins: also where the seeds begin, and where the states begin again.
 fn begins() -> impl Strategy<Value = u64> {
@@ -99,7 +48,8 @@ fn plans() -> impl Strategy<Value = (Sieve, Span)> {
             let (first, length, need, reverse_need, planted) = range;
             // Asked for one match of many draws, all seeds survive and nothing is fast.
             let need = 2 + need % (k - 1);
-            let mut sieve = plan(family, modulus, k, need, (lo, lo + more), random);
+            let mut sieve =
+                plan(family, modulus, random_draws(k, modulus, random), need, (lo, lo + more));
             sieve.advance = advance;
             sieve.direction =
                 [Direction::Forward, Direction::Reverse, Direction::Both][direction as usize];
@@ -134,7 +84,7 @@ fn loose_thresholds_are_exact() {
         for (k, need, modulus) in [(1, 1, 1000), (3, 1, 100_003), (4, 2, 1000)] {
             for first in [0, PRIME - 40_000, 2 * PRIME - 80_000] {
                 let seeds = Span::new(first, (first + 99_999).min(LAST)).unwrap();
-                let sieve = plan(family, modulus, k, need, (0, 1), first);
+                let sieve = plan(family, modulus, random_draws(k, modulus, first), need, (0, 1));
                 survivors += assert_exact(&sieve, seeds, &[Instructions::widest()]);
             }
         }
@@ -157,7 +107,7 @@ fn what_is_planted_among_all_seeds_is_found() {
         for family in FAMILIES {
             random = splitmix64(random);
             let (k, need, lo) = (12 + (random % 8) as u32, 8, (random >> 16) as u32 % 20);
-            let mut sieve = plan(family, 1000, k, need, (lo, lo), random);
+            let mut sieve = plan(family, 1000, random_draws(k, 1000, random), need, (lo, lo));
             sieve.advance = (random >> 24) as u32 % 100;
             if turn % 3 == 1 {
                 sieve.direction = Direction::Reverse;

@@ -2,29 +2,19 @@
 //! every instruction set of this machine.
 #![expect(clippy::unwrap_used, reason = "a test stops where something is wrong")]
 
-use kernels::{
-    engine::{Instructions, Prepared},
-    generators::stream,
-    sequence::Sequence,
-    variable,
-};
+#[path = "support/agreement.rs"]
+mod support;
+
+use kernels::{generators::stream, sequence::Sequence, variable};
 use proptest::prelude::*;
 use shared::{
     families::Family,
-    job::Engine,
     outcome::{Best, Survivor},
     sieve::{Direction, Mode, Seeds, Sieve, Skips},
     spans::Span,
     witness::Witness,
 };
-
-/// A question with the seeds that it is put to.
-#[derive(Debug, Clone)]
-struct Plan {
-    sieve: Sieve,
-    witness: Witness,
-    seeds: Seeds,
-}
+use support::{Plan, seeds_of};
 
 /// Replaces draws by what a seed gives with these gaps before them; `None` leaves a draw as it is
 /// and passes over the gap that a walk expects.
@@ -98,40 +88,12 @@ fn plans() -> impl Strategy<Value = Plan> {
         })
 }
 
-fn seeds_of(family: Family, (count, start, place, list): (u64, u64, u8, bool)) -> Seeds {
-    let last = u64::try_from(family.seed_end() - 1).unwrap();
-    let first = match place {
-        0 => start & last & !63,
-        1 => start & last,
-        _ => last,
-    }
-    .min(last - (count - 1));
-    if list {
-        let seeds = (0..count).map(|n| start.wrapping_mul(n * n + 1).rotate_left(7) & last);
-        Seeds::Candidates { first_index: 9, seeds: seeds.collect() }
-    } else {
-        Seeds::Range(Span::new(first, first + (count - 1)).unwrap())
-    }
-}
-
-/// How many survive, by every engine the same.
-fn assert_agreement(plan: &Plan) -> Vec<Survivor> {
-    let seeds = Sequence::new(&plan.seeds);
-    let reference = Prepared::new(Engine::Reference, &plan.sieve, plan.witness);
-    let expected = reference.test(&seeds, usize::MAX);
-    for instructions in Instructions::supported() {
-        let scan = Prepared::scan(&plan.sieve, plan.witness, instructions);
-        assert_eq!(scan.test(&seeds, usize::MAX), expected, "{instructions:?} on {plan:?}");
-    }
-    expected.found.iter().map(|found| found.survivor).collect()
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1500))]
 
     #[test]
     fn the_scan_equals_the_reference(plan in plans()) {
-        assert_agreement(&plan);
+        plan.assert_agreement();
     }
 }
 
@@ -162,7 +124,7 @@ fn every_family_finds_what_was_planted() {
                 let seeds = Seeds::Range(Span::new(first, first + 76).unwrap());
                 let plan = Plan { sieve, witness: Witness::new(30, 20, 2), seeds };
                 // Seeds of msvc_rand and ansi_c 2^31 apart are one; none of them is so near.
-                let found = assert_agreement(&plan);
+                let found = plan.assert_agreement();
                 let best = Best { matches: 30, skip: 0 };
                 assert_eq!(found, [Survivor { seed, best, reverse: None }], "{family}");
                 let skips = variable::sequences(&plan.sieve, found[0]).leading;
