@@ -230,7 +230,8 @@ fn some_skip(sieve: &Sieve, draws: &[u32], first: u32, least: u32) -> f64 {
     if plain > 0.0 {
         ln_none += plain * ln_not(binomial_tail(first, p, least));
     }
-    -ln_none.exp_m1()
+    // Not `-x`: where nothing can survive that is a negative zero.
+    0.0 - ln_none.exp_m1()
 }
 
 /// Which of the first `first` draws is compared with a constant output under `skip`.
@@ -327,6 +328,15 @@ mod tests {
 
     fn close(value: f64, to: f64, within: f64) -> bool {
         (value / to - 1.0).abs() <= within
+    }
+
+    #[test]
+    fn what_can_not_survive_has_no_sign() {
+        // Pieces are cut by it: below nothing, each seed would be one.
+        for mode in Mode::ALL {
+            let chance = survivor_probability(&Sieve { mode, ..sieve(512, 512, 3) });
+            assert!(chance == 0.0 && chance.is_sign_positive(), "{mode:?}: {chance}");
+        }
     }
 
     /// SIEVES.md section 7; its figures have one or two digits.

@@ -34,7 +34,8 @@ pub fn survivor_probability(sieve: &Sieve) -> f64 {
             *ln_none += (-tails[need as usize]).ln_1p();
         }
     }
-    let [forward, reverse] = ln_none.map(|ln_none: f64| -ln_none.exp_m1());
+    // Not `-x`: where nothing can survive that is a negative zero.
+    let [forward, reverse] = ln_none.map(|ln_none: f64| 0.0 - ln_none.exp_m1());
     if sieve.direction == Direction::Both { forward * reverse } else { forward }
 }
 
