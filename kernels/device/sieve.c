@@ -1,6 +1,7 @@
 /* The sieve in two kernels. `filter` puts a necessary condition to every seed of a launch (`passes`
-   of fixed.c or variable.c, or written out) and queues the few that meet it; `examine` counts the near misses among those exactly, and lists
-   which of them survive. Both name a seed by its place in the launch. */
+   of fixed.c or variable.c, or written out) and queues the few that meet it; `examine` counts the
+   near misses among those exactly, and lists which of them survive. Both name a seed by its place
+   in the launch. */
 
 /* Words of `totals`: how long the two lists would be, had they no end. */
 #define QUEUED 0

@@ -2,9 +2,9 @@
 //! and a hash over the survivors. `verify --certificate` checks it without the ledger.
 //!
 //! `survivors.blake3` is the BLAKE3 hash over one record per survivor, ascending by seed, all
-//! little-endian: seed `u64`, matches `u32`, skip `u32` (with variable skips the strategy's id); for
-//! `both` also the matches and the skip (or strategy) in reverse order, each `u32`. `candidates.blake3` is the one over the listed seeds, each `u64`,
-//! in the list's order.
+//! little-endian: seed `u64`, matches `u32`, skip `u32` (with variable skips the strategy's id);
+//! for `both` also the matches and the skip (or strategy) in reverse order, each `u32`.
+//! `candidates.blake3` is the one over the listed seeds, each `u64`, in the list's order.
 
 use std::{
     collections::BTreeMap,

@@ -52,6 +52,11 @@ pub struct Chance {
     pub method: &'static str,
 }
 
+impl Chance {
+    /// Of a question that leaves no survivors.
+    pub const NONE: Self = Self { per_seed: 0.0, error: None, method: "none" };
+}
+
 /// How many of some random seeds survived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sample {

@@ -76,7 +76,6 @@ impl DryRun {
     #[must_use]
     pub fn of(request: &Request, plan: &Plan) -> Self {
         let requested = request.asked.requested();
-        let chance = request.chance();
         let mut notes = request.notes.clone();
         let (sieve, statistics) = match &request.question {
             Question::Sieve(sieve) => (Some(sieve), None),
@@ -95,8 +94,8 @@ impl DryRun {
             queues: plan.queues.iter().map(|queue| share(queue, &plan.pieces)).collect(),
             predicted_seconds: plan.predicted_seconds,
             expected_by_chance: plan.expected_by_chance,
-            expected_error: chance.error.map(|error| chance::expected(requested.len(), error)),
-            expected_method: chance.method,
+            expected_error: plan.expected_error,
+            expected_method: plan.expected_method,
             notes,
         }
     }

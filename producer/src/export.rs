@@ -140,17 +140,33 @@ pub fn write(
     Ok(out.flush()?)
 }
 
-/// An array of the reports of a correlation or an analysis.
+/// A JSON array, an element a line, that is never held whole.
+struct Array<'a, W> {
+    out: &'a mut W,
+    separator: &'static str,
+}
+
+impl<'a, W: Write> Array<'a, W> {
+    const fn begin(out: &'a mut W) -> Self {
+        Self { out, separator: "[\n" }
+    }
+
+    fn push(&mut self, element: &impl Serialize) -> Result<(), ExportError> {
+        self.out.write_all(self.separator.as_bytes())?;
+        self.separator = ",\n";
+        Ok(serde_json::to_writer(&mut *self.out, element).map_err(io::Error::from)?)
+    }
+
+    fn end(self) -> Result<(), ExportError> {
+        Ok(self.out.write_all(if self.separator == "[\n" { b"[]\n" } else { b"\n]\n" })?)
+    }
+}
+
+/// The reports of a correlation or an analysis.
 fn write_reports(ledger: &Ledger, run: &RunRow, out: &mut impl Write) -> Result<(), ExportError> {
-    let mut separator = "[\n";
-    ledger.each_report(run, u64::MAX, |report| -> Result<(), ExportError> {
-        out.write_all(separator.as_bytes())?;
-        separator = ",\n";
-        serde_json::to_writer(&mut *out, &report).map_err(io::Error::from)?;
-        Ok(())
-    })?;
-    out.write_all(if separator == "[\n" { b"[]\n" } else { b"\n]\n" })?;
-    Ok(())
+    let mut array = Array::begin(out);
+    ledger.each_report(run, u64::MAX, |report| array.push(&report))?;
+    array.end()
 }
 
 fn sieve(run: &RunRow) -> Option<&Sieve> {
@@ -168,24 +184,19 @@ fn mode(run: &RunRow) -> Mode {
 fn write_json(ledger: &Ledger, run: &RunRow, out: &mut impl Write) -> Result<(), ExportError> {
     let total = window(run);
     let family = sieve(run).map_or("", |sieve| sieve.family.name());
-    let mut separator = "[\n";
-    ledger.each_survivor(run, |kept: Kept| -> Result<(), ExportError> {
+    let mut array = Array::begin(out);
+    ledger.each_survivor(run, |kept: Kept| {
         let record = Record::new(kept, total);
-        let record = FileRecord {
+        array.push(&FileRecord {
             family,
             match_rate: record.rate,
             best_skip: record.skip,
             strategy_id: record.walk.strategy,
             skip_sequence: record.walk.skips.clone(),
             record,
-        };
-        out.write_all(separator.as_bytes())?;
-        separator = ",\n";
-        serde_json::to_writer(&mut *out, &record).map_err(io::Error::from)?;
-        Ok(())
+        })
     })?;
-    out.write_all(if separator == "[\n" { b"[]\n" } else { b"\n]\n" })?;
-    Ok(())
+    array.end()
 }
 
 fn write_csv(ledger: &Ledger, run: &RunRow, out: &mut impl Write) -> Result<(), ExportError> {
@@ -325,8 +336,8 @@ pub fn write_certificate_into(
     })
 }
 
-/// Writes a complete run's outputs, `survivors.json` (or `reports.json`), `summary.json` and `certificate.json`, into
-/// `folder/RUN`. Each file appears whole or not at all.
+/// Writes a complete run's outputs, `survivors.json` (or `reports.json`), `summary.json` and
+/// `certificate.json`, into `folder/RUN`. Each file appears whole or not at all.
 ///
 /// # Errors
 /// [`ExportError`] when the ledger can't be read or the folder can't be written.

@@ -6,6 +6,7 @@ use shared::{
     outcome::Device,
     rates::StoredRate,
     settings::{Settings, Slots},
+    sieve::Sieve,
 };
 
 use crate::{
@@ -13,7 +14,7 @@ use crate::{
     cost,
     ledger::{LearnedRate, Ledger, LedgerError},
     planner::Fleet,
-    request::{Question, Request},
+    request::Request,
 };
 
 /// Nodes heard within so many seconds count as there.
@@ -83,23 +84,25 @@ pub fn fleet(settings: &Settings, known: &Known, request: &Request) -> (Vec<Flee
     // A rate counts operations of one engine; the structural one is the processor's alone.
     #[expect(clippy::cast_precision_loss, reason = "an estimate")]
     let seeds = request.asked.requested().len() as f64;
-    let engine = |arch| match (request.engine, &request.question) {
-        (asked, Question::Sieve(sieve)) if arch == Arch::Cpu => cost::chosen(sieve, asked, seeds),
-        (asked, _) => asked,
+    let asked = request.question.sieve();
+    let engine = |arch| {
+        let chosen = match asked {
+            Some(sieve) if arch == Arch::Cpu => cost::chosen(sieve, request.engine, seeds),
+            _ => request.engine,
+        };
+        if chosen == Engine::Auto { Engine::Scan } else { chosen }
     };
     let mut fleet = Vec::new();
     for arch in Arch::ALL {
         let threads: Vec<u32> = slots.iter().filter(|s| s.0 == arch).map(|s| s.1).collect();
         let Some(&most) = threads.iter().max() else { continue };
-        let engine = match engine(arch) {
-            Engine::Auto => Engine::Scan,
-            chosen => chosen,
-        };
+        let engine = engine(arch);
         let rates = known.rates.iter().filter(|rate| {
             // What is learned is how fast sieves are.
-            let asked = request.question.sieve().map(|sieve| (sieve.family, sieve.mode));
+            let same =
+                |sieve: &Sieve| (sieve.family, sieve.mode) == (rate.key.family, rate.key.mode);
             rate.key.arch == arch
-                && asked == Some((rate.key.family, rate.key.mode))
+                && asked.is_some_and(same)
                 && rate.key.engine == engine
                 && rate.key.threads == most
         });

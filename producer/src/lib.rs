@@ -24,6 +24,7 @@ mod reconcile;
 pub mod request;
 mod request_error;
 pub mod rows;
+mod runner;
 mod sample;
 mod serve;
 pub mod server;

@@ -14,7 +14,7 @@ use shared::{
 };
 
 use crate::{
-    chance,
+    chance::{self, Chance},
     cost::{self, Cost},
     duration::Duration,
     request::{Asked, Question, Request},
@@ -54,8 +54,8 @@ pub struct PlanInput {
     pub engine: Engine,
     /// Model operations of a piece.
     pub cost: Cost,
-    /// The probability that a seed survives by chance.
-    pub chance_per_seed: f64,
+    /// What chance alone makes of a seed.
+    pub chance: Chance,
     /// The most survivors that may be expected by chance.
     pub max_survivors: u64,
     /// What to ask for instead when more are expected.
@@ -92,7 +92,7 @@ impl PlanInput {
         settings: &PlannerSettings,
     ) -> Self {
         let requested = request.asked.requested();
-        let chance_per_seed = request.chance().per_seed;
+        let chance = chance::of(sieve, request.sample);
         let wanted = |arch| request.arch.is_none_or(|asked| asked == arch);
         let mut fleet: Vec<Fleet> = fleet.into_iter().filter(|slots| wanted(slots.arch)).collect();
         let on_processor = fleet.iter().any(|slots| slots.arch == Arch::Cpu && slots.slots > 0);
@@ -115,7 +115,7 @@ impl PlanInput {
             candidates,
             engine,
             cost: Cost::of(sieve, engine),
-            chance_per_seed,
+            chance,
             max_survivors: request.max_survivors,
             remedy: String::new(),
             fleet,
@@ -131,7 +131,7 @@ impl PlanInput {
     }
 
     fn expected_by_chance(&self) -> f64 {
-        chance::expected(self.requested.len(), self.chance_per_seed)
+        chance::expected(self.requested.len(), self.chance.per_seed)
     }
 
     fn too_many_expected(&self) -> bool {
@@ -215,6 +215,10 @@ pub struct Plan {
     pub predicted_seconds: f64,
     /// Survivors that chance alone would leave.
     pub expected_by_chance: f64,
+    /// The standard error of that, if it was sampled.
+    pub expected_error: Option<f64>,
+    /// How that was computed.
+    pub expected_method: &'static str,
     /// What pieces were planned for: the setting, or more where that would make too many.
     pub target_seconds: f64,
     /// When a runner finishes short: twice the target.
@@ -339,6 +343,7 @@ pub fn plan(input: &PlanInput) -> Result<Plan, PlanError> {
     {
         return Err(PlanError::Seconds { target: target_seconds, min: min_seconds });
     }
+    let Chance { error, method, .. } = input.chance;
     let expected_by_chance = input.expected_by_chance();
     if input.too_many_expected() {
         let (limit, remedy) = (input.max_survivors, input.remedy.clone());
@@ -358,6 +363,8 @@ pub fn plan(input: &PlanInput) -> Result<Plan, PlanError> {
         engine: input.engine,
         predicted_seconds,
         expected_by_chance,
+        expected_error: error.map(|error| chance::expected(input.requested.len(), error)),
+        expected_method: method,
         target_seconds,
         soft_seconds,
         time_limit_seconds: (4.0 * soft_seconds).max(MAX_PIECE_SECONDS),
@@ -439,7 +446,7 @@ fn longest(input: &PlanInput) -> (u128, &'static str) {
         let listed = if input.candidates { MAX_CANDIDATES as u128 } else { u128::MAX };
         return (listed.min(most.max(1).into()), "an outcome has no room for more reports");
     }
-    let by_chance = to_u128(MAX_PIECE_SURVIVORS / input.chance_per_seed).max(1);
+    let by_chance = to_u128(MAX_PIECE_SURVIVORS / input.chance.per_seed).max(1);
     if input.candidates && by_chance >= MAX_CANDIDATES as u128 {
         return (MAX_CANDIDATES as u128, "a piece carries at most 50000 candidates: list fewer");
     }

@@ -27,7 +27,7 @@ fn input(length: u128, fleet: Vec<Fleet>) -> PlanInput {
         candidates: false,
         engine: Engine::Auto,
         cost: Cost { fixed: 0.0, each: 1.0 },
-        chance_per_seed: 1e-30,
+        chance: Chance { per_seed: 1e-30, ..Chance::NONE },
         max_survivors: 10_000_000,
         remedy: "--min-matches 9 would fit".to_owned(),
         fleet,
@@ -110,7 +110,7 @@ fn check(input: &PlanInput, plan: &Plan) {
                 piece.predicted_seconds <= plan.target_seconds.max(input.min_seconds) * 1.01
                     || piece.span.len() == 1
             );
-            let expected = chance::expected(piece.span.len(), input.chance_per_seed);
+            let expected = chance::expected(piece.span.len(), input.chance.per_seed);
             assert!(expected <= MAX_PIECE_SURVIVORS * 1.000_001);
             assert!(!input.candidates || piece.span.len() <= MAX_CANDIDATES as u128);
         }
@@ -169,7 +169,7 @@ proptest! {
             input.requested = Span::half_open(first, 1 << 64).unwrap();
         }
         input.candidates = candidates;
-        input.chance_per_seed = chance;
+        input.chance.per_seed = chance;
         input.min_seconds = min_seconds;
         input.target_seconds = min_seconds * longer;
         match plan(&input) {
@@ -310,7 +310,7 @@ fn refusals_name_their_figures() {
     many.chunk = Some(1 << 36);
     assert!(refusal(&many).contains("use at most 600000000"), "{}", refusal(&many));
     let mut drowned = input(1 << 32, cpu());
-    drowned.chance_per_seed = 0.1;
+    drowned.chance.per_seed = 0.1;
     let message = refusal(&drowned);
     assert!(message.contains("4.295e8 survivors"), "{message}");
     assert!(message.contains("--min-matches 9"), "{message}");

@@ -12,7 +12,7 @@ use shared::{
 
 use crate::{
     candidates,
-    chance::{self, Chance, Sample},
+    chance::Sample,
     draws,
     sieve_args::{Kind, SieveArgs},
 };
@@ -105,17 +105,6 @@ pub struct Request {
     pub sample: Option<Sample>,
     /// What was resolved otherwise than a user might think, a sentence each.
     pub notes: Vec<String>,
-}
-
-impl Request {
-    /// What chance alone makes of a seed; nothing of a correlation or an analysis.
-    #[must_use]
-    pub fn chance(&self) -> Chance {
-        match &self.question {
-            Question::Sieve(sieve) => chance::of(sieve, self.sample),
-            Question::Statistics(_) => Chance { per_seed: 0.0, error: None, method: "none" },
-        }
-    }
 }
 
 impl SieveArgs {

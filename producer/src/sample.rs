@@ -10,8 +10,10 @@ use shared::{
 
 use crate::{
     chance::Sample,
+    cost::Cost,
     failure::Failure,
     request::Request,
+    runner::BesideError,
     verify::{RetestError, Runners, job},
 };
 
@@ -32,14 +34,14 @@ pub(crate) async fn sampled(mut request: Request) -> Result<Request, Failure> {
     }
     match take(sieve, request.engine).await {
         Ok(sample) => request.sample = Some(sample),
-        Err(RetestError::Absent(_)) => {}
+        Err(RetestError::Absent(BesideError::Absent { .. })) => {}
         Err(error) => return Err(Failure::internal(error)),
     }
     Ok(request)
 }
 
 async fn take(sieve: &Sieve, engine: Engine) -> Result<Sample, RetestError> {
-    let each = crate::cost::Cost::of(sieve, engine).each;
+    let each = Cost::of(sieve, engine).each;
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most 2^16")]
     let seeds = (MOST_OPERATIONS / each).clamp(1.0, f64::from(SEEDS)) as u32;
     let runners = Runners::beside_this_program()?;

@@ -7,6 +7,7 @@ use shared::{
 };
 
 use crate::{
+    chance::Chance,
     cost,
     planner::{Fleet, PlanInput},
     request::{Asked, Request},
@@ -27,7 +28,7 @@ impl PlanInput {
             candidates: matches!(request.asked, Asked::Candidates(_)),
             engine: Engine::Auto,
             cost: cost::of_statistics(statistics),
-            chance_per_seed: 0.0,
+            chance: Chance::NONE,
             max_survivors: request.max_survivors,
             remedy: String::new(),
             fleet,

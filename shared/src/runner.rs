@@ -97,7 +97,7 @@ pub fn read_frame<T: DeserializeOwned>(mut input: impl Read) -> Result<Option<T>
     let length = frame_length(length)?;
     let mut body = vec![0; length];
     input.read_exact(&mut body)?;
-    Ok(Some(rmp_serde::from_slice(&body)?))
+    decode_frame(&body).map(Some)
 }
 
 /// The length that a frame's first four bytes announce.
@@ -113,6 +113,6 @@ pub fn frame_length(prefix: [u8; 4]) -> Result<usize, FrameError> {
 ///
 /// # Errors
 /// [`FrameError::Undecodable`].
-pub fn decode_frame(body: &[u8]) -> Result<Frame, FrameError> {
+pub fn decode_frame<T: DeserializeOwned>(body: &[u8]) -> Result<T, FrameError> {
     Ok(rmp_serde::from_slice(body)?)
 }

@@ -164,8 +164,7 @@ impl Prepared {
     pub(super) fn chance_in_words(&self) -> String {
         match &self.request.question {
             Question::Sieve(_) => {
-                let manifest = self.manifest();
-                let expected = with_error(manifest.expected_by_chance, manifest.expected_error);
+                let expected = with_error(self.plan.expected_by_chance, self.plan.expected_error);
                 format!("{expected} survivors expected by chance alone")
             }
             Question::Statistics(_) => "a report of every seed".to_owned(),

@@ -160,23 +160,32 @@ pub(super) struct Bar(ProgressBar);
 
 /// A bar that no progress was shown on yet.
 pub(super) fn progress_bar() -> Bar {
+    let template =
+        "{bar:30} {percent:>3} %  {human_pos} of {human_len} seeds  {rate}  ETA {eta}  {msg}";
+    let rate = |state: &ProgressState, text: &mut dyn std::fmt::Write| {
+        // A line that can't be drawn is drawn again in a moment.
+        write!(text, "{}/s", short(state.per_sec())).ok();
+    };
+    Bar(drawn(0, template, |style| style.with_key("rate", rate)))
+}
+
+/// A bar on stderr, where somebody watches it.
+pub(super) fn drawn(
+    length: u64,
+    template: &str,
+    keys: impl FnOnce(ProgressStyle) -> ProgressStyle,
+) -> ProgressBar {
     let target = if output::is_watched() {
         ProgressDrawTarget::stderr_with_hz(5)
     } else {
         ProgressDrawTarget::hidden()
     };
-    let bar = ProgressBar::with_draw_target(Some(0), target);
-    let template =
-        "{bar:30} {percent:>3} %  {human_pos} of {human_len} seeds  {rate}  ETA {eta}  {msg}";
+    let bar = ProgressBar::with_draw_target(Some(length), target);
     if let Ok(style) = ProgressStyle::with_template(template) {
-        let rate = |state: &ProgressState, text: &mut dyn std::fmt::Write| {
-            // A line that can't be drawn is drawn again in a moment.
-            write!(text, "{}/s", short(state.per_sec())).ok();
-        };
-        bar.set_style(style.with_key("rate", rate));
+        bar.set_style(keys(style));
     }
     bar.enable_steady_tick(Duration::from_millis(500));
-    Bar(bar)
+    bar
 }
 
 impl Bar {

@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use shared::settings::{ENV_BROKER, ENV_CONFIG, ENV_HOME};
 use tokio::process::{Child, Command};
 
-use crate::failure::Failure;
+use crate::{failure::Failure, runner::beside};
 
 /// A child that dies this often is not started again.
 const MOST_STARTS: u32 = 5;
@@ -39,14 +39,7 @@ impl Part {
         folder: &Path,
         config: Option<&Path>,
     ) -> Result<Self, Failure> {
-        let own = std::env::current_exe().map_err(Failure::internal)?;
-        let program = own.with_file_name(name);
-        if !program.is_file() {
-            return Err(Failure::usage(format!(
-                "there is no '{name}' beside {}: build or install all of RigQueue's binaries together",
-                own.display()
-            )));
-        }
+        let program = beside(name)?;
         let args: Vec<String> = args.iter().map(ToString::to_string).collect();
         let child = Self::spawn(name, &program, &args, folder, config)?;
         let (folder, config) = (folder.to_owned(), config.map(Path::to_owned));

@@ -13,7 +13,6 @@ use shared::{
 
 use crate::{
     aggregate::now,
-    chance,
     failure::Failure,
     fleet::{Known, fleet},
     planner::{self, Plan, PlanInput},
@@ -71,8 +70,6 @@ impl Prepared {
     /// The manifest.
     pub(super) fn manifest(&self) -> RunOpened {
         let request = &self.request;
-        let chance = request.chance();
-        let requested = request.asked.requested();
         RunOpened {
             run: self.run.clone(),
             epoch: 1,
@@ -83,13 +80,13 @@ impl Prepared {
                 Question::Sieve(_) => None,
                 Question::Statistics(statistics) => Some(*statistics),
             },
-            requested,
+            requested: request.asked.requested(),
             samples: Vec::new(),
             parts: u32::try_from(self.parts().len()).unwrap_or(u32::MAX),
             jobs: self.plan.pieces.len() as u64,
             expected_by_chance: self.plan.expected_by_chance,
-            expected_error: chance.error.map(|error| chance::expected(requested.len(), error)),
-            expected_method: chance.method.to_owned(),
+            expected_error: self.plan.expected_error,
+            expected_method: self.plan.expected_method.to_owned(),
             engine: request.engine,
             arch: request.arch,
             chunk: request.chunk,

@@ -1,32 +1,25 @@
 //! `producer screen`: can these draws come from a family at all, whatever the seed?
 
-use std::{path::PathBuf, process::Stdio, time::Duration};
+use std::path::PathBuf;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 use serde::Serialize;
 use shared::{
     exit_codes,
     families::Family,
-    parent::ENV_PARENT,
-    runner::frame_length,
     screen::{Finding, MAX_DRAWS, MAX_SKIP, Screen, ScreenFrame, Verdict},
-    settings::ENV_BROKER,
     sieve::Skips,
 };
-use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
-    process::Command,
-};
+use tokio::io::AsyncRead;
 
+use super::follow::drawn;
 use crate::{
     draws,
     failure::Failure,
     output,
+    runner::{RUNNER, beside, command, feed, next_frame},
     sieve_args::{count, family, skips},
 };
-
-/// The runner that computes.
-const RUNNER: &str = "runner-cpu";
 
 /// What to test.
 #[derive(Debug, clap::Args)]
@@ -66,7 +59,7 @@ struct Screened {
 /// Tests every family and shows an answer for each.
 pub(crate) async fn screen(args: ScreenArgs) -> Result<(), Failure> {
     let question = args.question()?;
-    let bar = progress_bar();
+    let bar = drawn(LENGTH.into(), "{bar:30} {percent:>3} %  ETA {eta}  {msg}", |style| style);
     let asked = tokio::select! {
         asked = ask(&question, &bar) => asked,
         _ = tokio::signal::ctrl_c() => {
@@ -105,36 +98,17 @@ impl ScreenArgs {
 
 /// Asks a runner beside this program.
 async fn ask(question: &Screen, bar: &ProgressBar) -> Result<Vec<Finding>, Failure> {
-    let own = std::env::current_exe().map_err(Failure::internal)?;
-    let program = own.with_file_name(RUNNER);
-    if !program.is_file() {
-        return Err(Failure::usage(format!(
-            "there is no '{RUNNER}' beside {}: build or install all of RigQueue's binaries together",
-            own.display()
-        )));
-    }
+    let program = beside(RUNNER)?;
     let body = rmp_serde::to_vec_named(question).map_err(Failure::internal)?;
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let mut child = Command::new(&program)
+    let mut child = command(&program)
         .args(["screen", "--threads", &threads.to_string()])
-        .env(ENV_PARENT, std::process::id().to_string())
-        // It has no business with the broker, nor with its password.
-        .env_remove(ENV_BROKER)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .process_group(0)
-        .kill_on_drop(true)
         .spawn()
         .map_err(Failure::internal)?;
-    let (Some(mut stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
+    let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
         return Err(Failure::internal("a child without pipes"));
     };
-    let feed = async {
-        // Should it have died, its status says more than a broken pipe.
-        stdin.write_all(&body).await.ok();
-        drop(stdin);
-    };
-    let ((), answered) = tokio::join!(feed, listen(stdout, bar));
+    let ((), answered) = tokio::join!(feed(stdin, &body), listen(stdout, bar));
     let status = child.wait().await.map_err(Failure::internal)?;
     match answered? {
         Some(findings) if status.success() => Ok(findings),
@@ -149,43 +123,25 @@ async fn listen(
 ) -> Result<Option<Vec<Finding>>, Failure> {
     let mut findings = Vec::new();
     loop {
-        let mut prefix = [0; 4];
-        match stdout.read_exact(&mut prefix).await {
-            Ok(_) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(None),
-            Err(error) => return Err(Failure::internal(error)),
-        }
-        let mut body = vec![0; frame_length(prefix).map_err(Failure::internal)?];
-        stdout.read_exact(&mut body).await.map_err(Failure::internal)?;
-        match rmp_serde::from_slice(&body).map_err(Failure::internal)? {
-            ScreenFrame::Progress(share) => show(bar, share),
-            ScreenFrame::Found(finding) => {
+        match next_frame(&mut stdout).await.map_err(Failure::internal)? {
+            Some(ScreenFrame::Progress(share)) => show(bar, share),
+            Some(ScreenFrame::Found(finding)) => {
                 bar.set_message(format!("{} is answered", finding.family));
                 findings.push(finding);
             }
-            ScreenFrame::Rejected(why) => return Err(Failure::usage(why)),
-            ScreenFrame::Done => return Ok(Some(findings)),
+            Some(ScreenFrame::Rejected(why)) => return Err(Failure::usage(why)),
+            Some(ScreenFrame::Done) => return Ok(Some(findings)),
+            None => return Ok(None),
         }
     }
 }
 
-fn progress_bar() -> ProgressBar {
-    let target = if output::is_watched() {
-        ProgressDrawTarget::stderr_with_hz(5)
-    } else {
-        ProgressDrawTarget::hidden()
-    };
-    let bar = ProgressBar::with_draw_target(Some(1000), target);
-    if let Ok(style) = ProgressStyle::with_template("{bar:30} {percent:>3} %  ETA {eta}  {msg}") {
-        bar.set_style(style);
-    }
-    bar.enable_steady_tick(Duration::from_millis(500));
-    bar
-}
+/// The length of the bar.
+const LENGTH: u32 = 1000;
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 1000")]
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to its length")]
 fn show(bar: &ProgressBar, share: f64) {
-    bar.set_position((1000.0 * share.clamp(0.0, 1.0)) as u64);
+    bar.set_position((f64::from(LENGTH) * share.clamp(0.0, 1.0)) as u64);
 }
 
 /// An answer a family, the assumptions where they are first needed.

@@ -68,24 +68,7 @@ impl LearnedRate {
 
 /// Takes a benchmark's rate where nothing is known yet: what jobs taught counts for more.
 pub(super) fn assume(db: &Connection, rate: &LearnedRate, now: f64) -> Result<(), LedgerError> {
-    let LearnedRate { key, operations_per_second, samples } = rate;
-    db.prepare_cached(
-        "INSERT INTO rates
-         (model, threads, engine, family, mode, arch, operations_per_second, samples, at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO NOTHING",
-    )?
-    .execute(params![
-        key.model,
-        key.threads,
-        key.engine.name(),
-        key.family.name(),
-        key.mode.name(),
-        key.arch.name(),
-        operations_per_second,
-        samples.cast_signed(),
-        now
-    ])?;
-    Ok(())
+    insert(db, &rate.key, rate.operations_per_second, now, "NOTHING")
 }
 
 /// Takes one measurement into the moving average.
@@ -95,14 +78,28 @@ pub(super) fn learn(
     rate: f64,
     now: f64,
 ) -> Result<(), LedgerError> {
-    db.prepare_cached(
+    let average = format!(
+        "UPDATE SET operations_per_second =
+         operations_per_second + {WEIGHT} * (excluded.operations_per_second - operations_per_second),
+         samples = samples + 1, at = excluded.at"
+    );
+    insert(db, key, rate, now, &average)
+}
+
+/// Writes a first measurement; where there is one, `otherwise` says what to do.
+fn insert(
+    db: &Connection,
+    key: &RateKey,
+    rate: f64,
+    now: f64,
+    otherwise: &str,
+) -> Result<(), LedgerError> {
+    db.prepare_cached(&format!(
         "INSERT INTO rates
          (model, threads, engine, family, mode, arch, operations_per_second, samples, at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 1, ?8)
-         ON CONFLICT (model, threads, engine, family, mode) DO UPDATE SET
-         operations_per_second = operations_per_second + ?9 * (?7 - operations_per_second),
-         samples = samples + 1, at = ?8",
-    )?
+         ON CONFLICT (model, threads, engine, family, mode) DO {otherwise}"
+    ))?
     .execute(params![
         key.model,
         key.threads,
@@ -111,8 +108,7 @@ pub(super) fn learn(
         key.mode.name(),
         key.arch.name(),
         rate,
-        now,
-        WEIGHT
+        now
     ])?;
     Ok(())
 }
@@ -121,8 +117,8 @@ impl Ledger {
     /// Every learned rate.
     ///
     /// # Errors
-    /// [`LedgerError`] when the ledger can't be read. Rows of names that this build
-    /// does not know are passed over.
+    /// [`LedgerError`] when the ledger can't be read. Rows of names that this build does not know
+    /// are passed over.
     pub fn rates(&self) -> Result<Vec<LearnedRate>, LedgerError> {
         let mut rows = self.db.prepare(
             "SELECT model, threads, engine, family, mode, arch, operations_per_second, samples

@@ -14,21 +14,16 @@ use futures_util::{StreamExt as _, stream};
 use shared::{
     job::{Arch, DEFAULT_ATTEMPTS, Engine, Job, Task, Urgency},
     outcome::{Failure, SieveResult},
-    parent::ENV_PARENT,
-    runner::{Frame, FrameError, decode_frame, frame_length},
-    settings::ENV_BROKER,
+    runner::{Frame, FrameError},
     sieve::{Seeds, Sieve},
     spans::Spans,
     wire::Wire as _,
     witness::Witness,
 };
-use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
-    process::Command,
-};
+use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-/// The runner that re-tests.
-const RUNNER: &str = "runner-cpu";
+use crate::runner::{BesideError, RUNNER, beside, command, feed, next_frame};
+
 /// How much of a runner's stderr is read, in bytes.
 const MOST_STDERR: u64 = 64 * 1024;
 /// The time limits of a re-test, in seconds: none to speak of.
@@ -39,11 +34,8 @@ const NO_LIMIT: f64 = 1e9;
 #[non_exhaustive]
 pub enum RetestError {
     /// There is no runner.
-    #[error(
-        "there is no '{RUNNER}' beside {}: build or install all of RigQueue's binaries together",
-        .0.display()
-    )]
-    Absent(PathBuf),
+    #[error(transparent)]
+    Absent(#[from] BesideError),
     /// It could not be started or watched.
     #[error("{RUNNER} can't be run: {0}")]
     System(#[from] io::Error),
@@ -114,13 +106,8 @@ impl Runners {
     /// # Errors
     /// [`RetestError::Absent`] when there is none.
     pub fn beside_this_program() -> Result<Self, RetestError> {
-        let own = std::env::current_exe()?;
-        let program = own.with_file_name(RUNNER);
-        if !program.is_file() {
-            return Err(RetestError::Absent(own));
-        }
         let side_by_side = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Ok(Self { program, side_by_side })
+        Ok(Self { program: beside(RUNNER)?, side_by_side })
     }
 
     /// Runs jobs, several side by side, and hands each one's whole result to `take` as it comes.
@@ -176,27 +163,12 @@ impl Runners {
 
     async fn once(&self, job: &Job, progress: &dyn Fn(u64)) -> Result<SieveResult, RetestError> {
         let body = job.to_body()?;
-        let mut child = Command::new(&self.program)
-            .args(["--threads", "1"])
-            .env(ENV_PARENT, std::process::id().to_string())
-            // It has no business with the broker, nor with its password.
-            .env_remove(ENV_BROKER)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            // Ctrl-C is for us, who end it.
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn()?;
+        let mut child =
+            command(&self.program).args(["--threads", "1"]).stderr(Stdio::piped()).spawn()?;
         let (stdin, stdout, stderr) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        let (Some(mut stdin), Some(stdout), Some(stderr)) = (stdin, stdout, stderr) else {
+        let (Some(stdin), Some(stdout), Some(stderr)) = (stdin, stdout, stderr) else {
             return Err(io::Error::other("a child without pipes").into());
-        };
-        let feed = async {
-            // Should it have died, its status says more than a broken pipe.
-            stdin.write_all(&body).await.ok();
-            drop(stdin);
         };
         let listen = async {
             let mut said = Vec::new();
@@ -205,7 +177,8 @@ impl Runners {
             tokio::io::copy(&mut stderr.into_inner(), &mut tokio::io::sink()).await.ok();
             said
         };
-        let ((), last, said) = tokio::join!(feed, last_frame(stdout, progress), listen);
+        let ((), last, said) =
+            tokio::join!(feed(stdin, &body), last_frame(stdout, progress), listen);
         let status = child.wait().await?;
         match last? {
             Some(Frame::Done(result)) => Ok(result),
@@ -231,22 +204,15 @@ async fn last_frame(
         heard = heard.max(tested);
     };
     loop {
-        let mut prefix = [0; 4];
-        match stdout.read_exact(&mut prefix).await {
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-            Err(error) => return Err(error.into()),
-        }
-        let mut body = vec![0; frame_length(prefix)?];
-        stdout.read_exact(&mut body).await?;
-        match decode_frame(&body)? {
-            Frame::Progress(state) => hear(state.tested),
-            Frame::Done(result) => {
+        let frame = next_frame(&mut stdout).await?;
+        match &frame {
+            Some(Frame::Progress(state)) => hear(state.tested),
+            Some(Frame::Done(result)) => {
                 let tested: u128 = result.tested.iter().map(|span| span.len()).sum();
                 hear(u64::try_from(tested).unwrap_or(u64::MAX));
-                return Ok(Some(Frame::Done(result)));
+                return Ok(frame);
             }
-            last @ (Frame::Rejected(_) | Frame::Failed { .. }) => return Ok(Some(last)),
+            _ => return Ok(frame),
         }
     }
 }

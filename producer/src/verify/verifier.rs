@@ -45,7 +45,7 @@ impl From<VerifyError> for Failure {
     fn from(error: VerifyError) -> Self {
         match error {
             VerifyError::Ledger(error) => error.into(),
-            VerifyError::Retest(RetestError::Absent(_)) => Self::usage(error),
+            VerifyError::Retest(RetestError::Absent(error)) => error.into(),
             VerifyError::Retest(error) => Self::internal(error),
             VerifyError::Certificate(CertificateError::Ledger(error)) => error.into(),
             VerifyError::Certificate(_) | VerifyError::Survivors(_) | VerifyError::Refused(_) => {
