@@ -24,7 +24,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use crate::output::{Frames, Tail};
+use crate::output::{Stdout, Tail};
 
 /// What is read from a pipe at once.
 const PIECE: usize = 16 * 1024;
@@ -71,13 +71,13 @@ pub enum Ended {
 
 /// How a subprocess ended, and what it said.
 #[derive(Debug)]
-pub struct Ending {
+pub struct Ending<S> {
     /// How it exited.
     pub status: ExitStatus,
     /// Why it was ended, when it was.
     pub ended: Option<Ended>,
     /// Its stdout.
-    pub frames: Frames,
+    pub stdout: S,
     /// The end of its stderr.
     pub stderr: Tail,
 }
@@ -122,17 +122,18 @@ fn signal_group(child: &Child, signal: Signal) {
     }
 }
 
-/// Watches a subprocess until it has ended, and reaps it. Its progress is handed to `progress` as
-/// it comes.
+/// Watches a subprocess until it has ended, and reaps it. What it says is taken in by `said`, and
+/// its progress handed to `progress` as it comes.
 ///
 /// # Errors
 /// What the system says when the subprocess can't be watched; it is dead then.
-pub async fn watch(
+pub async fn watch<S: Stdout>(
     mut child: Child,
     limits: Limits,
+    mut said: S,
     mut orders: Orders,
     mut progress: impl FnMut(Progress),
-) -> io::Result<Ending> {
+) -> io::Result<Ending<S>> {
     let pipes = (child.stdout.take().map(OwnedFd::from), child.stderr.take().map(OwnedFd::from));
     let id = pid(&child).ok_or_else(|| io::Error::other("a subprocess without an id"))?;
     let mut leader = Leader(Some(child));
@@ -153,7 +154,6 @@ pub async fn watch(
     let mut ended: Option<Ended> = None;
     let (mut stdout_open, mut stderr_open) = (true, true);
     let mut killed = false;
-    let mut frames = Frames::default();
     let mut tail = Tail::default();
     let mut piece = vec![0; PIECE];
 
@@ -170,7 +170,7 @@ pub async fn watch(
                 ready?;
                 match stdout.try_read(&mut piece) {
                     Ok(0) => stdout_open = false,
-                    Ok(count) => if let Some(news) = frames.take_in(&piece[..count]) {
+                    Ok(count) => if let Some(news) = said.take_in(&piece[..count]) {
                         heard = Instant::now();
                         if ended.is_none() {
                             deadline.as_mut().reset(time_limit.min(stall_limit(heard)));
@@ -180,7 +180,7 @@ pub async fn watch(
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     Err(error) => return Err(error),
                 }
-                if frames.is_garbage() {
+                if said.is_garbage() {
                     reason = Some(Ended::Garbage);
                 }
             }
@@ -228,10 +228,10 @@ pub async fn watch(
     };
     // Past the runtime's own idea of readiness, which may lag behind the leader's last words.
     read_rest(&stdout, &mut piece, |bytes| {
-        frames.take_in(bytes);
+        said.take_in(bytes);
     });
     read_rest(&stderr, &mut piece, |bytes| tail.take_in(bytes));
-    Ok(Ending { status, ended, frames, stderr: tail })
+    Ok(Ending { status, ended, stdout: said, stderr: tail })
 }
 
 fn read_rest(pipe: impl AsFd, piece: &mut [u8], mut take_in: impl FnMut(&[u8])) {

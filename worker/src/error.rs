@@ -20,6 +20,9 @@ pub enum WorkerError {
     /// The rates of this machine can't be kept.
     #[error(transparent)]
     Rates(#[from] shared::rates::RatesError),
+    /// There is no runtime folder.
+    #[error(transparent)]
+    RuntimeFolder(#[from] crate::RuntimeFolderError),
     /// The broker refused or is not there.
     #[error(transparent)]
     Broker(#[from] BrokerError),
@@ -68,6 +71,7 @@ impl WorkerError {
             Self::Settings(_)
             | Self::Setting(_)
             | Self::Home(_)
+            | Self::RuntimeFolder(_)
             | Self::Rates(_)
             | Self::NoRunner { .. } => exit_codes::USAGE,
             Self::Broker(error) => error.exit_code(),

@@ -21,7 +21,7 @@ use shared::{
 
 use crate::{
     child::{self, Ended, Ending, Limits, Order, Orders},
-    output::{Last, last_line},
+    output::{Frames, Last, last_line},
     slots::Slot,
     spawn::{Spawner, Start},
 };
@@ -114,7 +114,7 @@ async fn attempt(
     let limit = Duration::try_from_secs_f64(taken.job.time_limit_seconds);
     let limits =
         Limits { time: limit.unwrap_or(Duration::MAX), stall: bench.stall, grace: bench.grace };
-    let watched = child::watch(child, limits, orders, progress).await;
+    let watched = child::watch(child, limits, Frames::default(), orders, progress).await;
     failpoint::pass(Point::ChildEnded);
     match watched {
         Ok(ending) => (judge(&taken.job, ending), began.elapsed().as_secs_f64()),
@@ -123,10 +123,10 @@ async fn attempt(
 }
 
 /// What an ending means for the job.
-fn judge(job: &Job, ending: Ending) -> Verdict {
-    let Ending { status, ended, frames, stderr } = ending;
+fn judge(job: &Job, ending: Ending<Frames>) -> Verdict {
+    let Ending { status, ended, stdout, stderr } = ending;
     let stderr = stderr.text();
-    let last = frames.into_last();
+    let last = stdout.into_last();
     // A result is a result, whoever asked for it early: nothing tested is thrown away.
     match (status.code(), last.as_ref()) {
         (Some(0), Ok(Last::Done(result))) => {

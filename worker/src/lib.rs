@@ -8,7 +8,8 @@
 //! | [`cli`], [`setup`] | the command line, and what it resolves to |
 //! | [`service`] | the dispatcher: takes, places, drains |
 //! | [`looks`] | which queue to look at next, and which are known to be empty |
-//! | [`slots`], [`cores`], [`seats`] | what jobs run on, and which slot holds which |
+//! | [`devices`], [`slots`], [`cores`], [`seats`] | what jobs run on, and which slot holds which |
+//! | [`runtime_folder()`], [`lease`] | where workers of one host meet; one process tree on one device |
 //! | [`fleet`] | what the aggregator wants every worker to know |
 //! | [`job`] | one job from its bytes to its outcome |
 //! | [`spawn`], [`child`], [`output`] | one subprocess: its start, its watch, its end, its words |
@@ -21,15 +22,18 @@ pub mod bench;
 pub mod child;
 pub mod cli;
 pub mod cores;
+pub mod devices;
 mod error;
 pub mod events;
 pub mod fleet;
 pub mod heartbeat;
 pub mod job;
+pub mod lease;
 pub mod looks;
 pub mod output;
 pub mod recent;
 pub mod report;
+mod runtime_folder;
 pub mod seats;
 pub mod service;
 pub mod setup;
@@ -38,3 +42,4 @@ pub mod slots;
 pub mod spawn;
 
 pub use error::WorkerError;
+pub use runtime_folder::{ENV_RUNTIME, RuntimeFolderError, runtime_folder};

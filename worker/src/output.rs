@@ -1,4 +1,4 @@
-//! What a subprocess says: frames on stdout, free text on stderr.
+//! What a subprocess says: on stdout frames, free text on stderr.
 
 use shared::{
     outcome::{Failure, MAX_STDERR_TAIL, SieveResult},
@@ -7,6 +7,15 @@ use shared::{
 };
 
 const PREFIX: usize = 4;
+
+/// What a subprocess says on stdout, taken in as it arrives.
+pub trait Stdout {
+    /// Takes in bytes; returns the newest progress among them.
+    fn take_in(&mut self, bytes: &[u8]) -> Option<Progress>;
+
+    /// Whether nothing that may still come can make sense of it: the subprocess is ended.
+    fn is_garbage(&self) -> bool;
+}
 
 /// A stream of frames, put together from whatever pieces arrive.
 #[derive(Debug, Default)]
@@ -28,10 +37,9 @@ pub enum Last {
     Failed(Failure, String),
 }
 
-impl Frames {
-    /// Takes in bytes; returns the newest progress among them. After an error everything else is
-    /// passed over.
-    pub fn take_in(&mut self, bytes: &[u8]) -> Option<Progress> {
+impl Stdout for Frames {
+    /// After an error everything else is passed over.
+    fn take_in(&mut self, bytes: &[u8]) -> Option<Progress> {
         if self.error.is_some() {
             return None;
         }
@@ -55,12 +63,12 @@ impl Frames {
         }
     }
 
-    /// Whether what came is no stream of frames.
-    #[must_use]
-    pub const fn is_garbage(&self) -> bool {
+    fn is_garbage(&self) -> bool {
         self.error.is_some()
     }
+}
 
+impl Frames {
     /// The last frame, or what was wrong, in one line.
     ///
     /// # Errors

@@ -181,6 +181,7 @@ mod tests {
         let slot = |name: &str| Slot {
             arch: Arch::Cpu,
             device: Device { name: name.to_owned(), model: String::new(), threads: 1 },
+            gpu: None,
             runner: "runner".into(),
             env: Arc::new([]),
         };

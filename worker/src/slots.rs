@@ -11,7 +11,7 @@ use shared::{
     settings::{Settings, Slots},
 };
 
-use crate::{WorkerError, cores};
+use crate::{WorkerError, cores, devices::Gpu};
 
 /// A place for one job at a time.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub struct Slot {
     pub arch: Arch,
     /// What it runs on.
     pub device: Device,
+    /// The GPU behind it; none for processor cores.
+    pub gpu: Option<Gpu>,
     /// The executable that runs its jobs.
     pub runner: PathBuf,
     /// What its children find in their environment beside the worker's own.
@@ -75,6 +77,7 @@ pub fn slots(
             Arc::new(Slot {
                 arch,
                 device: device(arch, index, &cpu, (cores / count).max(1)),
+                gpu: None,
                 runner: runner.clone(),
                 env: env.into(),
             })

@@ -103,7 +103,13 @@ async fn at_work(
         Arc::new([("FAKE_RUNNER".to_owned(), "short".to_owned()), ("FAKE_PIDS".to_owned(), pids)]);
     let slot = |name: &str| {
         let device = Device { name: name.to_owned(), model: "none".to_owned(), threads: 1 };
-        Arc::new(Slot { arch: Arch::Cpu, device, runner: fake_runner(), env: Arc::clone(&env) })
+        Arc::new(Slot {
+            arch: Arch::Cpu,
+            device,
+            gpu: None,
+            runner: fake_runner(),
+            env: Arc::clone(&env),
+        })
     };
     let bench = Bench {
         node: "node".to_owned(),

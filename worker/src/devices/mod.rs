@@ -1,0 +1,5 @@
+//! What this machine has to compute on.
+
+mod gpu;
+
+pub use gpu::Gpu;
