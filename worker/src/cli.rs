@@ -86,6 +86,29 @@ pub enum Command {
             worker bench --arch cuda --json"
     )]
     Bench(BenchArgs),
+    /// Say what this machine, its settings and its broker lack, and what to do about it
+    #[command(
+        long_about = "Says what this machine, its settings and its broker lack, and what to do about it.\n\n\
+            It looks at the settings, folders, limits, memory, GPUs, Python and the scripts, and at the broker: \
+            version, acknowledgement timeout, exchanges and queues, and what the broker's user may do. It \
+            changes nothing, takes no message and touches no GPU runtime. `unverified` is what can't be \
+            seen from here.",
+        after_long_help = "Exit codes: 0 nothing has failed, else that of the first failure: 2 the settings or this machine\n\
+            must be changed, 3 the broker can't be reached, 6 a device is missing or bad.\n\n\
+            Examples:\n  \
+            worker doctor\n  \
+            worker doctor --arch rocm --config /etc/rigqueue/rigqueue.toml\n  \
+            worker doctor --json | jq '.[] | select(.state == \"failed\")'"
+    )]
+    Doctor(DoctorArgs),
+}
+
+/// `worker doctor`: see its help.
+#[derive(Debug, Clone, Parser)]
+pub struct DoctorArgs {
+    /// One JSON array on stdout: check, state (ok, warning, unverified, failed), found, advice
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `worker bench`: see its help.

@@ -16,6 +16,7 @@
 //! | [`report`] | publishes outcomes and acknowledges behind them |
 //! | [`recent`] | which outcomes were published lately |
 //! | [`heartbeat`], [`events`], [`signals`] | what goes out and comes in beside jobs |
+//! | [`doctor`] | what this machine, its settings and its broker lack |
 //! | [`bench`] | how fast this machine's slots sieve |
 
 pub mod bench;
@@ -23,6 +24,7 @@ pub mod child;
 pub mod cli;
 pub mod cores;
 pub mod devices;
+pub mod doctor;
 mod error;
 pub mod events;
 pub mod fleet;

@@ -15,6 +15,7 @@ use shared::{
     job::Arch,
     parent::{ENV_PARENT, end_with_parent},
     rates::{MeasuredRate, Rates},
+    service_manager::Up,
     settings::{DEFAULT_LOG, ENV_LOG, Layers, Settings, Slots, data_home, host_name},
 };
 use tokio::runtime;
@@ -22,8 +23,8 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{
     WorkerError, bench,
-    cli::{Args, BenchArgs, Command},
-    cores,
+    cli::{Args, BenchArgs, Command, DoctorArgs},
+    cores, doctor,
     job::Bench,
     service::Service,
     signals::{Asked, Signals},
@@ -39,7 +40,7 @@ pub const ENV_WORKER: &str = "RIGQUEUE_WORKER";
 /// # Errors
 /// [`WorkerError`] when it can't start, or can't go on.
 pub fn run(args: &Args) -> Result<u8, WorkerError> {
-    let settings = resolve(args)?;
+    let (settings, file) = resolve(args)?;
     start_log()?;
     // A local run's worker drains when that run ends, however it ends.
     end_with_parent(Signal::TERM)?;
@@ -50,6 +51,7 @@ pub fn run(args: &Args) -> Result<u8, WorkerError> {
     let end = runtime.block_on(async {
         match &args.command {
             Some(Command::Bench(bench)) => measure(bench, settings).await,
+            Some(Command::Doctor(doctor)) => examine(doctor, &settings, file.as_deref()).await,
             None => serve(args, &settings).await,
         }
     });
@@ -58,7 +60,8 @@ pub fn run(args: &Args) -> Result<u8, WorkerError> {
     end
 }
 
-fn resolve(args: &Args) -> Result<Settings, WorkerError> {
+/// The settings in force, and the file they came from.
+fn resolve(args: &Args) -> Result<(Settings, Option<PathBuf>), WorkerError> {
     let mut layers = Layers::load(args.config.as_deref())?;
     let flags = [
         ("worker.arch", "--arch", &args.arch),
@@ -70,7 +73,7 @@ fn resolve(args: &Args) -> Result<Settings, WorkerError> {
             layers.set(key, toml::Value::String(value.clone()), flag);
         }
     }
-    Ok(layers.settings()?)
+    Ok((layers.settings()?, layers.file().map(Path::to_owned)))
 }
 
 fn start_log() -> Result<(), WorkerError> {
@@ -166,6 +169,7 @@ async fn serve(args: &Args, settings: &Settings) -> Result<u8, WorkerError> {
     let home = data_home()?;
     let identity =
         Identity { node: own.node.clone(), instance: own.instance.clone(), role: "worker" };
+    let up = Up::tell("connecting to the broker");
     let broker = tokio::select! {
         broker = connect(&settings.broker, &home, identity, Patience::Forever) => broker?,
         asked = signals.next() => return Ok(exit_code(asked)),
@@ -173,6 +177,7 @@ async fn serve(args: &Args, settings: &Settings) -> Result<u8, WorkerError> {
     let bench = own.bench(settings, measured(&home, slots.first()))?;
     let patience = settings.worker.drain_timeout.duration();
     let service = Service::start(broker, Arc::new(bench), slots, args.eager).await?;
+    up.status("at work");
     Ok(exit_code(service.run(&mut signals, patience).await?))
 }
 
@@ -191,6 +196,19 @@ async fn measure(args: &BenchArgs, mut settings: Settings) -> Result<u8, WorkerE
     let bench = own.bench(&settings, Vec::new())?;
     let places = bench::Places { bench: &bench, slot, home: &home };
     bench::run(&places, &cells, args.seconds, args.json, &mut signals).await
+}
+
+/// `worker doctor`.
+async fn examine(
+    args: &DoctorArgs,
+    settings: &Settings,
+    file: Option<&Path>,
+) -> Result<u8, WorkerError> {
+    let own = Own::new(settings)?;
+    let identity = Identity { node: own.node, instance: own.instance, role: "worker" };
+    let (home, programs) = (data_home()?, own_folder()?);
+    let subject = doctor::Subject { settings, file, home: &home, programs: &programs, identity };
+    doctor::run(&subject, args.json).await
 }
 
 const fn exit_code(asked: Asked) -> u8 {

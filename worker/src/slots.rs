@@ -29,7 +29,8 @@ pub struct Slot {
 }
 
 /// The executable that runs an architecture's jobs.
-const fn runner_of(arch: Arch) -> &'static str {
+#[must_use]
+pub const fn runner_of(arch: Arch) -> &'static str {
     match arch {
         Arch::Cpu => "runner-cpu",
         Arch::Cuda => "runner-cuda",

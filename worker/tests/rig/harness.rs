@@ -83,6 +83,7 @@ impl Rig {
             .env_remove("RIGQUEUE_PARENT")
             .env("RIGQUEUE_BROKER", url(self.folder.path()))
             .env("RIGQUEUE_HOME", self.folder.path().join("home"))
+            .env("RIGQUEUE_RUNTIME", self.folder.path().join("runtime"))
             .env("RIGQUEUE_LOG", "debug")
             .env("FAKE_PIDS", self.folder.path().join("pids"));
         command
