@@ -101,12 +101,37 @@ pub enum Command {
             worker doctor --json | jq '.[] | select(.state == \"failed\")'"
     )]
     Doctor(DoctorArgs),
+    /// End what workers that were killed left behind on this host
+    #[command(
+        long_about = "Ends what workers that were killed left behind on this host, and says what it was.\n\n\
+            Every process that a worker starts carries its mark in the environment (RIGQUEUE_WORKER), and \
+            every worker holds a lock in the runtime folder for its life. Ended are this user's processes \
+            whose mark names a worker whose lock is free: TERM, then KILL after a second. Nothing else is \
+            touched: no process without a mark, none of a worker that lives, none that this command \
+            descends from. A worker does the same when it starts.",
+        after_long_help = "Exit codes: 0 nothing is left (or --dry-run), 1 a process won't end, 2 bad usage.\n\n\
+            Examples:\n  \
+            worker cleanup --dry-run   # only say what would be ended\n  \
+            worker cleanup --json"
+    )]
+    Cleanup(CleanupArgs),
 }
 
 /// `worker doctor`: see its help.
 #[derive(Debug, Clone, Parser)]
 pub struct DoctorArgs {
     /// One JSON array on stdout: check, state (ok, warning, unverified, failed), found, advice
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `worker cleanup`: see its help.
+#[derive(Debug, Clone, Parser)]
+pub struct CleanupArgs {
+    /// Only say what would be ended
+    #[arg(long)]
+    pub dry_run: bool,
+    /// One JSON array on stdout
     #[arg(long)]
     pub json: bool,
 }

@@ -18,28 +18,34 @@ use shared::{
     service_manager::Up,
     settings::{DEFAULT_LOG, ENV_LOG, Layers, Settings, Slots, data_home, host_name},
 };
-use tokio::runtime;
+use tokio::{runtime, task::spawn_blocking};
 use tracing_subscriber::EnvFilter;
 
 use crate::{
     WorkerError, bench,
+    cgroup::Rooms,
+    cleanup,
     cli::{Args, BenchArgs, Command, DoctorArgs},
     cores, doctor,
     job::Bench,
+    marked::ENV_WORKER,
+    runtime_folder,
     service::Service,
     signals::{Asked, Signals},
     slots::{Slot, slots},
     spawn::Spawner,
+    sweep::{Instance, Swept},
 };
-
-/// Environment variable of every child: which worker it belongs to.
-pub const ENV_WORKER: &str = "RIGQUEUE_WORKER";
 
 /// Runs the worker until it is asked to end; returns the exit code.
 ///
 /// # Errors
 /// [`WorkerError`] when it can't start, or can't go on.
 pub fn run(args: &Args) -> Result<u8, WorkerError> {
+    if let Some(Command::Cleanup(args)) = &args.command {
+        start_log()?;
+        return cleanup::run(args);
+    }
     let (settings, file) = resolve(args)?;
     start_log()?;
     // A local run's worker drains when that run ends, however it ends.
@@ -52,7 +58,8 @@ pub fn run(args: &Args) -> Result<u8, WorkerError> {
         match &args.command {
             Some(Command::Bench(bench)) => measure(bench, settings).await,
             Some(Command::Doctor(doctor)) => examine(doctor, &settings, file.as_deref()).await,
-            None => serve(args, &settings).await,
+            // Done above, without settings.
+            Some(Command::Cleanup(_)) | None => serve(args, &settings).await,
         }
     });
     // Whatever still hangs must not keep the process.
@@ -137,12 +144,39 @@ impl Own {
         Ok(Bench {
             node: self.node,
             instance: self.instance,
-            spawner: Spawner::new().map_err(system("starting the spawner's thread"))?,
+            spawner: Spawner::with_rooms(Rooms::find())
+                .map_err(system("starting the spawner's thread"))?,
             stall: settings.worker.stall_timeout.duration(),
             grace: settings.worker.grace.duration(),
             target_seconds: settings.planner.target_seconds,
             measured,
         })
+    }
+}
+
+/// Marks this worker as alive, and ends what dead ones left behind on this host.
+async fn begin(own: &Own) -> Result<Arc<Instance>, WorkerError> {
+    let (folder, name) = (runtime_folder()?, own.instance.clone());
+    let begun = spawn_blocking(move || Instance::begin(&folder, &name)).await;
+    let begun = begun.map_err(|error| WorkerError::Internal(error.to_string()))?;
+    let (instance, sweep) = begun.map_err(system("using the runtime folder"))?;
+    for Swept { pid, command, instance, job, ended, .. } in sweep.swept {
+        if ended {
+            tracing::warn!(pid, command, instance, job, "a dead worker's process was ended");
+        } else {
+            tracing::error!(pid, command, instance, job, "a dead worker's process won't end");
+        }
+    }
+    let instance = Arc::new(instance);
+    let young = Arc::clone(&instance);
+    tokio::spawn(async move { young.stay_young().await });
+    Ok(instance)
+}
+
+/// The worker's end: nothing that it started outlives it.
+fn retire(instance: &Instance) {
+    if let Err(error) = instance.retire() {
+        tracing::warn!(%error, "what this worker leaves behind is for the next one to end");
     }
 }
 
@@ -174,11 +208,17 @@ async fn serve(args: &Args, settings: &Settings) -> Result<u8, WorkerError> {
         broker = connect(&settings.broker, &home, identity, Patience::Forever) => broker?,
         asked = signals.next() => return Ok(exit_code(asked)),
     };
+    let instance = tokio::select! {
+        begun = begin(&own) => begun?,
+        asked = signals.next() => return Ok(exit_code(asked)),
+    };
     let bench = own.bench(settings, measured(&home, slots.first()))?;
     let patience = settings.worker.drain_timeout.duration();
     let service = Service::start(broker, Arc::new(bench), slots, args.eager).await?;
     up.status("at work");
-    Ok(exit_code(service.run(&mut signals, patience).await?))
+    let asked = service.run(&mut signals, patience).await?;
+    retire(&instance);
+    Ok(exit_code(asked))
 }
 
 /// `worker bench`.
@@ -193,9 +233,12 @@ async fn measure(args: &BenchArgs, mut settings: Settings) -> Result<u8, WorkerE
     let slots = own.slots(&settings)?;
     let slot = slots.first().ok_or_else(|| WorkerError::Internal("no slot".to_owned()))?;
     let home = data_home()?;
+    let instance = begin(&own).await?;
     let bench = own.bench(&settings, Vec::new())?;
     let places = bench::Places { bench: &bench, slot, home: &home };
-    bench::run(&places, &cells, args.seconds, args.json, &mut signals).await
+    let code = bench::run(&places, &cells, args.seconds, args.json, &mut signals).await;
+    retire(&instance);
+    code
 }
 
 /// `worker doctor`.
