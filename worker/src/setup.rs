@@ -2,7 +2,7 @@
 
 use std::{
     env,
-    io::{self, IsTerminal},
+    io::{self, IsTerminal, Write as _},
     path::{Path, PathBuf},
     process,
     sync::Arc,
@@ -24,6 +24,7 @@ use crate::{
     WorkerError, bench,
     cli::{Args, BenchArgs, Command},
     cores,
+    devices::{self, System},
     job::Bench,
     service::Service,
     signals::{Asked, Signals},
@@ -39,6 +40,14 @@ pub const ENV_WORKER: &str = "RIGQUEUE_WORKER";
 /// # Errors
 /// [`WorkerError`] when it can't start, or can't go on.
 pub fn run(args: &Args) -> Result<u8, WorkerError> {
+    match &args.command {
+        Some(Command::Probe(asked)) => {
+            return devices::probe(&System::here(), asked.json)
+                .map_err(system("writing to stdout"));
+        }
+        Some(Command::Nvml) => return nvml(),
+        _ => {}
+    }
     let settings = resolve(args)?;
     start_log()?;
     // A local run's worker drains when that run ends, however it ends.
@@ -50,12 +59,21 @@ pub fn run(args: &Args) -> Result<u8, WorkerError> {
     let end = runtime.block_on(async {
         match &args.command {
             Some(Command::Bench(bench)) => measure(bench, settings).await,
-            None => serve(args, &settings).await,
+            _ => serve(args, &settings).await,
         }
     });
     // Whatever still hangs must not keep the process.
     runtime.shutdown_background();
     end
+}
+
+/// `worker __nvml`.
+fn nvml() -> Result<u8, WorkerError> {
+    end_with_parent(Signal::KILL)?;
+    let answer =
+        devices::nvml_answer(&System::here()).map_err(system("asking NVIDIA's library"))?;
+    writeln!(io::stdout(), "{answer}").map_err(system("writing to stdout"))?;
+    Ok(exit_codes::DONE)
 }
 
 fn resolve(args: &Args) -> Result<Settings, WorkerError> {
@@ -127,7 +145,8 @@ impl Own {
     }
 
     fn slots(&self, settings: &Settings) -> Result<Vec<Arc<Slot>>, WorkerError> {
-        slots(settings, cores::usable(), &own_folder()?, &self.marks)
+        let gpus = devices::for_worker(settings.worker.arch, &System::here())?;
+        slots(settings, cores::usable(), &gpus, &own_folder()?, &self.marks)
     }
 
     fn bench(self, settings: &Settings, measured: Vec<MeasuredRate>) -> Result<Bench, WorkerError> {
