@@ -87,7 +87,7 @@ pub fn slots(
                 model: cpu.clone(),
                 threads: (cores / count).max(1),
             },
-            |gpu| Device { name: format!("gpu{index}"), model: gpu.name.clone(), threads: 1 },
+            |gpu| Device { name: format!("gpu{}", gpu.index), model: gpu.name.clone(), threads: 1 },
         );
         let bound = devices::environment(arch, gpu.as_ref(), profile);
         let env = env.iter().cloned().chain(bound).collect();

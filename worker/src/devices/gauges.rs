@@ -152,3 +152,40 @@ fn serve(
 fn lock(state: &Mutex<State>) -> std::sync::MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_overdue_answer_is_unreadable_until_it_comes() {
+        let gpu = Gpu {
+            index: 0,
+            ordinal: 0,
+            arch: Arch::Rocm,
+            architecture: String::new(),
+            name: String::new(),
+            uuid: None,
+            pci: "0000:03:00.0".to_owned(),
+            memory_bytes: 0,
+        };
+        let (release, held) = std::sync::mpsc::channel();
+        let read = move || {
+            held.recv().ok();
+            vec![Health::without_readings(Condition::Good, "at last")]
+        };
+        let mut gauges = Gauges { gauges: Vec::new(), of: BTreeMap::new() };
+        gauges.add(vec![gpu.clone()], Duration::ZERO, Duration::ZERO, read).unwrap();
+        assert_eq!(gauges.health(&gpu).condition, Condition::Unread);
+        gauges.ask();
+        gauges.ask();
+        let health = gauges.health(&gpu);
+        assert_eq!(health.condition, Condition::Unreadable);
+        assert!(health.why.contains("not answered"), "{}", health.why);
+        release.send(()).unwrap();
+        while gauges.health(&gpu).condition == Condition::Unreadable {
+            thread::yield_now();
+        }
+        assert_eq!(gauges.health(&gpu).why, "at last");
+    }
+}

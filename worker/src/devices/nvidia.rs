@@ -136,3 +136,39 @@ fn within(deadline: Instant, file: &impl std::os::fd::AsFd) -> io::Result<()> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt as _};
+
+    use super::*;
+
+    /// A subprocess that does this instead.
+    fn asked(script: &str, patience: Duration) -> Result<Answer, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("worker");
+        fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o700)).unwrap();
+        ask(&System::recorded(folder.path(), program), patience)
+    }
+
+    #[test]
+    fn a_library_that_hangs_is_not_waited_for() {
+        let why = asked("echo '{'; exec sleep 600", Duration::from_millis(50)).unwrap_err();
+        assert!(why.contains("did not answer in time"), "{why}");
+        let long = asked("exec yes", Duration::from_secs(60)).unwrap_err();
+        assert!(long.contains("more than"), "{long}");
+    }
+
+    #[test]
+    fn the_subprocess_is_told_whose_it_is_and_what_to_do() {
+        let script = format!(
+            "[ \"$1 ${ENV_PARENT}\" = \"__nvml {}\" ] && echo '{{\"driver\":\"1\"}}'",
+            std::process::id()
+        );
+        let answer = asked(&script, Duration::from_secs(60)).unwrap();
+        assert_eq!(answer.driver.as_deref(), Some("1"));
+        let gone = asked("exit 1", Duration::from_secs(60)).unwrap_err();
+        assert!(gone.contains("nonsense"), "{gone}");
+    }
+}

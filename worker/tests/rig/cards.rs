@@ -44,11 +44,6 @@ impl Machine {
         machine
     }
 
-    /// What stands for `/`.
-    pub(crate) fn root(&self) -> &Path {
-        &self.root
-    }
-
     /// Writes a file.
     pub(crate) fn write(&self, path: &str, text: &str) {
         let path = self.root.join(path);
