@@ -40,7 +40,7 @@ pub struct Args {
     /// What jobs run on: cpu, cuda or rocm [default: worker.arch]
     #[arg(long, value_name = "ARCH", global = true)]
     pub arch: Option<String>,
-    /// How many jobs run side by side, or `auto`: one for each core [default: worker.slots]
+    /// How many jobs run side by side, or `auto`: one for each core, or each GPU [default: worker.slots]
     #[arg(long, value_name = "N|auto", global = true)]
     pub slots: Option<String>,
     /// This node's name [default: worker.node, else the host's name]
@@ -115,6 +115,32 @@ pub enum Command {
             worker cleanup --json"
     )]
     Cleanup(CleanupArgs),
+    /// Show the GPUs and the processor of this machine, and how they are
+    #[command(
+        long_about = "Shows the GPUs and the processor of this machine, and how they are.\n\n\
+            NVIDIA's cards are asked for through their driver's library (by a subprocess), AMD's read from \
+            the kernel's files; no GPU is put to work. What takes no jobs, and why, is said on stderr: \
+            graphics inside a processor, cards without a compute driver, and GFXOFF where it is on.\n\n\
+            arch    what code is compiled for: gfx1032, sm_86; of the processor its instruction set\n\
+            health  good; hot: at 5 degrees below the driver's limit or above; unreadable: its files or \
+            its library fail or do not answer; lost: gone from the bus",
+        after_long_help = "Exit codes: 0 done, 6 a driver is there and does not work.\n\n\
+            Examples:\n  \
+            worker probe\n  \
+            worker probe --json | jq '.[] | select(.health != \"good\")'"
+    )]
+    Probe(ProbeArgs),
+    /// Ask NVIDIA's library, as JSON: for the worker itself
+    #[command(name = "__nvml", hide = true)]
+    Nvml,
+}
+
+/// `worker probe`: see its help.
+#[derive(Debug, Clone, Parser)]
+pub struct ProbeArgs {
+    /// One JSON array on stdout
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `worker doctor`: see its help.

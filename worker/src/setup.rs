@@ -2,7 +2,7 @@
 
 use std::{
     env,
-    io::{self, IsTerminal},
+    io::{self, IsTerminal, Write as _},
     path::{Path, PathBuf},
     process,
     sync::Arc,
@@ -26,7 +26,9 @@ use crate::{
     cgroup::Rooms,
     cleanup,
     cli::{Args, BenchArgs, Command, DoctorArgs},
-    cores, doctor,
+    cores,
+    devices::{self, System},
+    doctor,
     job::Bench,
     marked::ENV_WORKER,
     runtime_folder,
@@ -42,9 +44,17 @@ use crate::{
 /// # Errors
 /// [`WorkerError`] when it can't start, or can't go on.
 pub fn run(args: &Args) -> Result<u8, WorkerError> {
-    if let Some(Command::Cleanup(args)) = &args.command {
-        start_log()?;
-        return cleanup::run(args);
+    match &args.command {
+        Some(Command::Probe(asked)) => {
+            return devices::probe(&System::here(), asked.json)
+                .map_err(system("writing to stdout"));
+        }
+        Some(Command::Nvml) => return nvml(),
+        Some(Command::Cleanup(asked)) => {
+            start_log()?;
+            return cleanup::run(asked);
+        }
+        _ => {}
     }
     let (settings, file) = resolve(args)?;
     start_log()?;
@@ -58,13 +68,21 @@ pub fn run(args: &Args) -> Result<u8, WorkerError> {
         match &args.command {
             Some(Command::Bench(bench)) => measure(bench, settings).await,
             Some(Command::Doctor(doctor)) => examine(doctor, &settings, file.as_deref()).await,
-            // Done above, without settings.
-            Some(Command::Cleanup(_)) | None => serve(args, &settings).await,
+            _ => serve(args, &settings).await,
         }
     });
     // Whatever still hangs must not keep the process.
     runtime.shutdown_background();
     end
+}
+
+/// `worker __nvml`.
+fn nvml() -> Result<u8, WorkerError> {
+    end_with_parent(Signal::KILL)?;
+    let answer =
+        devices::nvml_answer(&System::here()).map_err(system("asking NVIDIA's library"))?;
+    writeln!(io::stdout(), "{answer}").map_err(system("writing to stdout"))?;
+    Ok(exit_codes::DONE)
 }
 
 /// The settings in force, and the file they came from.
@@ -137,7 +155,8 @@ impl Own {
     }
 
     fn slots(&self, settings: &Settings) -> Result<Vec<Arc<Slot>>, WorkerError> {
-        slots(settings, cores::usable(), &own_folder()?, &self.marks)
+        let gpus = devices::for_worker(settings.worker.arch, &System::here())?;
+        slots(settings, cores::usable(), &gpus, &own_folder()?, &self.marks)
     }
 
     fn bench(self, settings: &Settings, measured: Vec<MeasuredRate>) -> Result<Bench, WorkerError> {
