@@ -5,6 +5,7 @@
 mod bench;
 mod cards;
 mod devices;
+mod doctor;
 mod ending;
 mod harness;
 mod messages;
