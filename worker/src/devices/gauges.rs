@@ -65,12 +65,12 @@ impl Gauges {
             let here = system.clone();
             let group = nvidia.clone();
             let read = move || nvidia::health(&group, &here);
-            all.add(nvidia, OVERDUE_NVIDIA, EVERY_NVIDIA, read)?;
+            all.add(&nvidia, OVERDUE_NVIDIA, EVERY_NVIDIA, read)?;
         }
         for gpu in others {
             let (here, card) = (system.clone(), gpu.clone());
             let read = move || vec![health(&card, &here)];
-            all.add(vec![gpu], OVERDUE, Duration::ZERO, read)?;
+            all.add(&[gpu], OVERDUE, Duration::ZERO, read)?;
         }
         Ok(all)
     }
@@ -78,7 +78,7 @@ impl Gauges {
     /// `read` answers for the cards in their order.
     fn add(
         &mut self,
-        gpus: Vec<Gpu>,
+        gpus: &[Gpu],
         overdue: Duration,
         every: Duration,
         read: impl Fn() -> Vec<Health> + Send + 'static,
@@ -175,7 +175,7 @@ mod tests {
             vec![Health::without_readings(Condition::Good, "at last")]
         };
         let mut gauges = Gauges { gauges: Vec::new(), of: BTreeMap::new() };
-        gauges.add(vec![gpu.clone()], Duration::ZERO, Duration::ZERO, read).unwrap();
+        gauges.add(std::slice::from_ref(&gpu), Duration::ZERO, Duration::ZERO, read).unwrap();
         assert_eq!(gauges.health(&gpu).condition, Condition::Unread);
         gauges.ask();
         gauges.ask();
