@@ -8,6 +8,7 @@ mod devices;
 mod ending;
 mod harness;
 mod messages;
+mod nvml;
 mod orders;
 mod outcomes;
 mod runner_cpu;
