@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::harness::{Rig, Worker, fake_runner};
 
-/// A folder with the library in it; `None` with a message where there is no C compiler.
+/// A folder with the library in it; `None` where there is no C compiler.
 fn library() -> Option<tempfile::TempDir> {
     let folder = tempfile::tempdir().unwrap();
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rig/fake_nvml.c");
@@ -16,16 +16,9 @@ fn library() -> Option<tempfile::TempDir> {
         .arg(folder.path().join("libnvidia-ml.so.1"))
         .arg(source)
         .status();
-    match made {
-        Ok(status) => {
-            assert!(status.success(), "fake_nvml.c does not compile");
-            Some(folder)
-        }
-        Err(error) => {
-            println!("skipped: there is no C compiler (cc): {error}");
-            None
-        }
-    }
+    let made = made.ok()?;
+    assert!(made.success(), "fake_nvml.c does not compile");
+    Some(folder)
 }
 
 /// What `worker probe` shows of NVIDIA's cards, its exit code, and what it remarks.
@@ -44,7 +37,10 @@ fn probed(library: &Path, behaviour: &str) -> (Vec<Value>, Option<i32>, String) 
 
 #[test]
 fn what_the_library_says_is_told() {
-    let Some(library) = library() else { return };
+    let Some(library) = library() else {
+        println!("skipped: there is no C compiler (cc)");
+        return;
+    };
     let (rows, code, remarks) = probed(library.path(), "");
     assert_eq!((rows.len(), code), (2, Some(0)), "{remarks}");
     let card = &rows[1];
@@ -78,7 +74,10 @@ fn what_the_library_says_is_told() {
 /// The library comes into a subprocess, never into the worker.
 #[tokio::test]
 async fn a_worker_for_nvidias_cards_never_loads_their_library() {
-    let Some(library) = library() else { return };
+    let Some(library) = library() else {
+        println!("skipped: there is no C compiler (cc)");
+        return;
+    };
     let rig = Rig::new().await;
     let mut command = rig.command(&rig.install(&fake_runner()), "");
     command.args(["--eager", "--arch", "cuda", "--slots", "auto"]);
