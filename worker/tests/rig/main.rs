@@ -9,6 +9,7 @@ mod doctor;
 mod ending;
 mod harness;
 mod messages;
+mod nvml;
 mod orders;
 mod outcomes;
 mod runner_cpu;
