@@ -15,7 +15,7 @@ use std::{
 
 use rustix::{
     fs::{Access, access, getxattr},
-    process::{Pid, getuid},
+    process::getuid,
 };
 use tokio::time::sleep;
 
@@ -166,14 +166,6 @@ impl Room {
     #[must_use]
     pub const fn has_memory(&self) -> bool {
         self.has_memory
-    }
-
-    /// Moves a process in.
-    ///
-    /// # Errors
-    /// What the system says.
-    pub fn join(&self, pid: Pid) -> io::Result<()> {
-        fs::write(self.folder.join("cgroup.procs"), pid.as_raw_nonzero().to_string())
     }
 
     /// Sets a value where there is such a file; says whether there is.

@@ -3,10 +3,13 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod bench;
+mod bounds;
 mod ending;
 mod harness;
+mod killed;
 mod messages;
 mod orders;
 mod outcomes;
 mod runner_cpu;
 mod starting;
+mod trees;
