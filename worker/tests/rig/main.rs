@@ -3,14 +3,17 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod bench;
+mod bounds;
 mod cards;
 mod devices;
 mod doctor;
 mod ending;
 mod harness;
+mod killed;
 mod messages;
 mod nvml;
 mod orders;
 mod outcomes;
 mod runner_cpu;
 mod starting;
+mod trees;
