@@ -8,6 +8,7 @@ pub mod broker;
 pub mod exit_codes;
 pub mod failpoint;
 pub mod families;
+pub mod health;
 pub mod job;
 pub mod messages;
 pub mod outcome;

@@ -21,6 +21,7 @@ use shared::{
 
 use crate::{
     child::{self, Ended, Ending, Limits, Order, Orders},
+    lease::Lease,
     output::{Frames, Last, last_line},
     slots::Slot,
     spawn::{Spawner, Start},
@@ -63,14 +64,25 @@ pub fn now() -> f64 {
     since.unwrap_or_default().as_secs_f64()
 }
 
-/// Runs one job in a subprocess of its own and says what became of it.
+/// What became of a job.
+#[derive(Debug)]
+pub struct Ran {
+    /// What is told of it.
+    pub outcome: Outcome,
+    /// The most of the host's memory that it used at once, in bytes, where it was measured.
+    pub peak_bytes: Option<u64>,
+}
+
+/// Runs one job in a subprocess of its own and says what became of it. The slot's device, if it
+/// has one, was leased for it by whoever calls this.
 pub async fn run(
     bench: &Bench,
     slot: &Slot,
     taken: &Taken,
+    lease: Option<Lease>,
     orders: Orders,
     progress: impl FnMut(Progress),
-) -> Outcome {
+) -> Ran {
     let ordered = *orders.borrow();
     if let Some(order) = ordered {
         let reason = match order {
@@ -78,10 +90,12 @@ pub async fn run(
             Order::Kill => Return::Drain,
         };
         let detail = format!("{}; it was not started", why(reason));
-        return outcome(bench, slot, taken, returned(reason, detail), 0.0);
+        let outcome = outcome(bench, slot, taken, returned(reason, detail), 0.0);
+        return Ran { outcome, peak_bytes: None };
     }
     let (verdict, seconds) = attempt(bench, slot, taken, orders, progress).await;
-    outcome(bench, slot, taken, verdict, seconds)
+    drop(lease);
+    Ran { outcome: outcome(bench, slot, taken, verdict, seconds), peak_bytes: None }
 }
 
 async fn attempt(

@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
     process,
     sync::Arc,
+    time::Duration,
 };
 
 use rustix::process::Signal;
@@ -21,11 +22,15 @@ use tokio::runtime;
 use tracing_subscriber::EnvFilter;
 
 use crate::{
-    WorkerError, bench,
+    WorkerError,
+    admission::{ENV_SYSTEM, Gate, Limits, MemorySource, Rules, Spacing},
+    bench,
     cli::{Args, BenchArgs, Command},
     cores,
+    health::NoGauge,
     job::Bench,
-    service::Service,
+    runtime_folder,
+    service::{Node, Service},
     signals::{Asked, Signals},
     slots::{Slot, slots},
     spawn::Spawner,
@@ -159,6 +164,29 @@ fn measured(home: &Path, slot: Option<&Arc<Slot>>) -> Vec<MeasuredRate> {
     }
 }
 
+/// What this worker shares with the others of its node.
+fn node(settings: &Settings, name: &str, slots: usize) -> Result<Node, WorkerError> {
+    let worker = &settings.worker;
+    let folder = runtime_folder()?;
+    let using = system("using the runtime folder");
+    let root = env::var_os(ENV_SYSTEM).filter(|root| !root.is_empty());
+    let rules = Rules {
+        source: MemorySource::below(root.map_or_else(|| PathBuf::from("/"), PathBuf::from)),
+        reserve: worker.reserve_memory_mb.saturating_mul(1 << 20),
+        wait: worker.admission_wait.duration(),
+    };
+    let (jobs, scripts) = (worker.max_jobs, worker.max_concurrent_script_jobs);
+    let profile = settings.arch.get(&worker.arch);
+    let spacing = profile.map_or(Duration::ZERO, |profile| profile.start_spacing.duration());
+    Ok(Node {
+        limits: Limits::open(&folder, name, jobs, scripts).map_err(&using)?,
+        spacing: Spacing::open(&folder, name, worker.arch.name(), spacing).map_err(&using)?,
+        gate: Gate::new(rules, worker.arch, slots),
+        leases: folder,
+        gauge: Arc::new(NoGauge),
+    })
+}
+
 async fn serve(args: &Args, settings: &Settings) -> Result<u8, WorkerError> {
     let mut signals = Signals::new().map_err(system("listening for signals"))?;
     let own = Own::new(settings)?;
@@ -172,7 +200,8 @@ async fn serve(args: &Args, settings: &Settings) -> Result<u8, WorkerError> {
     };
     let bench = own.bench(settings, measured(&home, slots.first()))?;
     let patience = settings.worker.drain_timeout.duration();
-    let service = Service::start(broker, Arc::new(bench), slots, args.eager).await?;
+    let node = node(settings, &bench.node, slots.len())?;
+    let service = Service::start(broker, Arc::new(bench), slots, node, args.eager).await?;
     Ok(exit_code(service.run(&mut signals, patience).await?))
 }
 

@@ -100,7 +100,7 @@ fn piece_length(plan: &Plan) -> u128 {
 async fn piece(bench: &Bench, slot: &Slot, job: Job, orders: Orders) -> Result<Measured, Trouble> {
     let bytes = Arc::new(wire::encode(&job)?.body);
     let taken = Taken { job, bytes, at: job::now() };
-    match job::run(bench, slot, &taken, orders, |_| ()).await.verdict {
+    match job::run(bench, slot, &taken, None, orders, |_| ()).await.outcome.verdict {
         Verdict::Done(result) => {
             let seeds: u128 = result.tested.iter().map(|span| span.len()).sum();
             Ok(Measured {

@@ -2,9 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod admission;
 mod bench;
 mod ending;
 mod harness;
+mod health;
 mod messages;
 mod orders;
 mod outcomes;
