@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod admission;
 mod bench;
 mod bounds;
 mod cards;
@@ -9,6 +10,7 @@ mod devices;
 mod doctor;
 mod ending;
 mod harness;
+mod health;
 mod killed;
 mod messages;
 mod nvml;
