@@ -11,8 +11,10 @@
 
 use std::{
     collections::HashMap,
-    fs, io,
-    sync::{Mutex, MutexGuard, PoisonError},
+    fs::{self, File},
+    io,
+    os::unix::fs::FileExt,
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -43,9 +45,26 @@ pub fn adopt() -> bool {
 
 /// Orphans that this process was given, dead or alive.
 fn adopted() -> io::Result<Vec<Pid>> {
-    let main = getpid().as_raw_nonzero();
-    let text = fs::read_to_string(format!("/proc/self/task/{main}/children"))?;
-    Ok(text.split_ascii_whitespace().filter_map(|id| Pid::from_raw(id.parse().ok()?)).collect())
+    // Open once for all: it is read at the end of every job.
+    static CHILDREN: OnceLock<File> = OnceLock::new();
+    let file = match CHILDREN.get() {
+        Some(file) => file,
+        None => {
+            let main = getpid().as_raw_nonzero();
+            let file = File::open(format!("/proc/self/task/{main}/children"))?;
+            CHILDREN.get_or_init(|| file)
+        }
+    };
+    let mut text = Vec::new();
+    let mut piece = [0; 4096];
+    loop {
+        match file.read_at(&mut piece, text.len() as u64)? {
+            0 => break,
+            count => text.extend_from_slice(&piece[..count]),
+        }
+    }
+    let ids = String::from_utf8_lossy(&text);
+    Ok(ids.split_ascii_whitespace().filter_map(|id| Pid::from_raw(id.parse().ok()?)).collect())
 }
 
 fn turn() -> MutexGuard<'static, ()> {

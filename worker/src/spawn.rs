@@ -137,7 +137,8 @@ impl Spawner {
         // What is started inherits it: a crash must not fill a rig's disk.
         setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
         let memory = Memory::default();
-        let own = Own { rooms, memory, is_adopted };
+        let unique = Uuid::now_v7().to_string();
+        let mut own = Own { rooms, memory, is_adopted, unique, starts: 0 };
         thread::Builder::new().name("spawner".to_owned()).spawn(move || {
             for request in requests {
                 let answer = own.start(request.start, request.ties);
@@ -175,16 +176,21 @@ struct Own {
     rooms: Option<Rooms>,
     memory: Memory,
     is_adopted: bool,
+    /// What is unique to this spawner.
+    unique: String,
+    /// How many starts there were.
+    starts: u64,
 }
 
 impl Own {
-    fn start(&self, start: Start, ties: Ties) -> io::Result<Started> {
+    fn start(&mut self, start: Start, ties: Ties) -> io::Result<Started> {
         let Ties { name, lease, bounds, shim } = ties;
-        let unique = Uuid::now_v7();
+        self.starts += 1;
+        let unique = format!("{}-{}", self.unique, self.starts);
         let program = start.program.file_name().unwrap_or_default().to_string_lossy();
         let name = if name.is_empty() { &program } else { name.as_str() };
         let mark = format!("{} {unique}", name.replace(char::is_control, "?"));
-        let room = shim.as_ref().and_then(|_| self.room(&unique.to_string(), bounds));
+        let room = shim.as_ref().and_then(|_| self.room(&unique, bounds));
         let mut command = match shim {
             None => {
                 let mut command = Command::new(&start.program);
