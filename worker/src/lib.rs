@@ -6,7 +6,9 @@
 //! | module | role |
 //! |---|---|
 //! | [`cli`], [`setup`] | the command line, and what it resolves to |
-//! | [`service`] | the dispatcher: takes, places, drains |
+//! | [`service`] | the dispatcher: takes, places, keeps, drains |
+//! | [`admission`] | which job may start now, by the host's memory and the node's limits |
+//! | [`health`] | which devices are fit for work |
 //! | [`looks`] | which queue to look at next, and which are known to be empty |
 //! | [`devices`], [`slots`], [`cores`], [`seats`] | what jobs run on, and which slot holds which |
 //! | [`runtime_folder()`], [`lease`] | where workers of one host meet; one process tree on one device |
@@ -19,8 +21,10 @@
 //! | [`report`] | publishes outcomes and acknowledges behind them |
 //! | [`recent`] | which outcomes were published lately |
 //! | [`heartbeat`], [`events`], [`signals`] | what goes out and comes in beside jobs |
+//! | [`doctor`] | what this machine, its settings and its broker lack |
 //! | [`bench`] | how fast this machine's slots sieve |
 
+pub mod admission;
 pub mod bench;
 pub mod cgroup;
 pub mod child;
@@ -28,9 +32,11 @@ pub mod cleanup;
 pub mod cli;
 pub mod cores;
 pub mod devices;
+pub mod doctor;
 mod error;
 pub mod events;
 pub mod fleet;
+pub mod health;
 pub mod heartbeat;
 pub mod job;
 pub mod lease;

@@ -2,10 +2,11 @@
 
 use std::{
     env,
-    io::{self, IsTerminal},
+    io::{self, IsTerminal, Write as _},
     path::{Path, PathBuf},
     process,
     sync::Arc,
+    time::Duration,
 };
 
 use rustix::process::Signal;
@@ -15,21 +16,26 @@ use shared::{
     job::Arch,
     parent::{ENV_PARENT, end_with_parent},
     rates::{MeasuredRate, Rates},
+    service_manager::Up,
     settings::{DEFAULT_LOG, ENV_LOG, Layers, Settings, Slots, data_home, host_name},
 };
 use tokio::{runtime, task::spawn_blocking};
 use tracing_subscriber::EnvFilter;
 
 use crate::{
-    WorkerError, bench,
+    WorkerError,
+    admission::{Gate, Limits, MemorySource, Rules, Spacing},
+    bench,
     cgroup::Rooms,
     cleanup,
-    cli::{Args, BenchArgs, Command},
+    cli::{Args, BenchArgs, Command, DoctorArgs},
     cores,
+    devices::{self, Gauges, Gpu, System},
+    doctor,
     job::Bench,
     marked::ENV_WORKER,
     runtime_folder,
-    service::Service,
+    service::{Node, Service},
     signals::{Asked, Signals},
     slots::{Slot, slots},
     spawn::Spawner,
@@ -41,11 +47,19 @@ use crate::{
 /// # Errors
 /// [`WorkerError`] when it can't start, or can't go on.
 pub fn run(args: &Args) -> Result<u8, WorkerError> {
-    if let Some(Command::Cleanup(args)) = &args.command {
-        start_log()?;
-        return cleanup::run(args);
+    match &args.command {
+        Some(Command::Probe(asked)) => {
+            return devices::probe(&System::here(), asked.json)
+                .map_err(system("writing to stdout"));
+        }
+        Some(Command::Nvml) => return nvml(),
+        Some(Command::Cleanup(asked)) => {
+            start_log()?;
+            return cleanup::run(asked);
+        }
+        _ => {}
     }
-    let settings = resolve(args)?;
+    let (settings, file) = resolve(args)?;
     start_log()?;
     // A local run's worker drains when that run ends, however it ends.
     end_with_parent(Signal::TERM)?;
@@ -56,8 +70,8 @@ pub fn run(args: &Args) -> Result<u8, WorkerError> {
     let end = runtime.block_on(async {
         match &args.command {
             Some(Command::Bench(bench)) => measure(bench, settings).await,
-            // Done above, without settings.
-            Some(Command::Cleanup(_)) | None => serve(args, &settings).await,
+            Some(Command::Doctor(doctor)) => examine(doctor, &settings, file.as_deref()).await,
+            _ => serve(args, &settings).await,
         }
     });
     // Whatever still hangs must not keep the process.
@@ -65,7 +79,17 @@ pub fn run(args: &Args) -> Result<u8, WorkerError> {
     end
 }
 
-fn resolve(args: &Args) -> Result<Settings, WorkerError> {
+/// `worker __nvml`.
+fn nvml() -> Result<u8, WorkerError> {
+    end_with_parent(Signal::KILL)?;
+    let answer =
+        devices::nvml_answer(&System::here()).map_err(system("asking NVIDIA's library"))?;
+    writeln!(io::stdout(), "{answer}").map_err(system("writing to stdout"))?;
+    Ok(exit_codes::DONE)
+}
+
+/// The settings in force, and the file they came from.
+fn resolve(args: &Args) -> Result<(Settings, Option<PathBuf>), WorkerError> {
     let mut layers = Layers::load(args.config.as_deref())?;
     let flags = [
         ("worker.arch", "--arch", &args.arch),
@@ -77,7 +101,7 @@ fn resolve(args: &Args) -> Result<Settings, WorkerError> {
             layers.set(key, toml::Value::String(value.clone()), flag);
         }
     }
-    Ok(layers.settings()?)
+    Ok((layers.settings()?, layers.file().map(Path::to_owned)))
 }
 
 fn start_log() -> Result<(), WorkerError> {
@@ -134,7 +158,8 @@ impl Own {
     }
 
     fn slots(&self, settings: &Settings) -> Result<Vec<Arc<Slot>>, WorkerError> {
-        slots(settings, cores::usable(), &own_folder()?, &self.marks)
+        let gpus = devices::for_worker(settings.worker.arch, &System::here())?;
+        slots(settings, cores::usable(), &gpus, &own_folder()?, &self.marks)
     }
 
     fn bench(self, settings: &Settings, measured: Vec<MeasuredRate>) -> Result<Bench, WorkerError> {
@@ -193,6 +218,31 @@ fn measured(home: &Path, slot: Option<&Arc<Slot>>) -> Vec<MeasuredRate> {
     }
 }
 
+/// What this worker shares with the others of its node.
+fn node(settings: &Settings, name: &str, slots: &[Arc<Slot>]) -> Result<Node, WorkerError> {
+    let worker = &settings.worker;
+    let folder = runtime_folder()?;
+    let using = system("using the runtime folder");
+    let system_files = System::here();
+    let gpus: Vec<Gpu> = slots.iter().filter_map(|slot| slot.gpu.clone()).collect();
+    let gauges = Gauges::start(&gpus, &system_files);
+    let rules = Rules {
+        source: MemorySource::below(system_files.root()),
+        reserve: worker.reserve_memory_mb.saturating_mul(1 << 20),
+        wait: worker.admission_wait.duration(),
+    };
+    let (jobs, scripts) = (worker.max_jobs, worker.max_concurrent_script_jobs);
+    let profile = settings.arch.get(&worker.arch);
+    let spacing = profile.map_or(Duration::ZERO, |profile| profile.start_spacing.duration());
+    Ok(Node {
+        limits: Limits::open(&folder, name, jobs, scripts).map_err(&using)?,
+        spacing: Spacing::open(&folder, name, worker.arch.name(), spacing).map_err(&using)?,
+        gate: Gate::new(rules, worker.arch, slots.len()),
+        leases: folder,
+        gauge: Arc::new(gauges.map_err(system("starting the gauges' threads"))?),
+    })
+}
+
 async fn serve(args: &Args, settings: &Settings) -> Result<u8, WorkerError> {
     let mut signals = Signals::new().map_err(system("listening for signals"))?;
     let own = Own::new(settings)?;
@@ -200,6 +250,7 @@ async fn serve(args: &Args, settings: &Settings) -> Result<u8, WorkerError> {
     let home = data_home()?;
     let identity =
         Identity { node: own.node.clone(), instance: own.instance.clone(), role: "worker" };
+    let up = Up::tell("connecting to the broker");
     let broker = tokio::select! {
         broker = connect(&settings.broker, &home, identity, Patience::Forever) => broker?,
         asked = signals.next() => return Ok(exit_code(asked)),
@@ -210,7 +261,9 @@ async fn serve(args: &Args, settings: &Settings) -> Result<u8, WorkerError> {
     };
     let bench = own.bench(settings, measured(&home, slots.first()))?;
     let patience = settings.worker.drain_timeout.duration();
-    let service = Service::start(broker, Arc::new(bench), slots, args.eager).await?;
+    let node = node(settings, &bench.node, &slots)?;
+    let service = Service::start(broker, Arc::new(bench), slots, node, args.eager).await?;
+    up.status("at work");
     let asked = service.run(&mut signals, patience).await?;
     retire(&instance);
     Ok(exit_code(asked))
@@ -234,6 +287,19 @@ async fn measure(args: &BenchArgs, mut settings: Settings) -> Result<u8, WorkerE
     let code = bench::run(&places, &cells, args.seconds, args.json, &mut signals).await;
     retire(&instance);
     code
+}
+
+/// `worker doctor`.
+async fn examine(
+    args: &DoctorArgs,
+    settings: &Settings,
+    file: Option<&Path>,
+) -> Result<u8, WorkerError> {
+    let own = Own::new(settings)?;
+    let identity = Identity { node: own.node, instance: own.instance, role: "worker" };
+    let (home, programs) = (data_home()?, own_folder()?);
+    let subject = doctor::Subject { settings, file, home: &home, programs: &programs, identity };
+    doctor::run(&subject, args.json).await
 }
 
 const fn exit_code(asked: Asked) -> u8 {

@@ -37,7 +37,7 @@ pub(crate) struct Rig {
 impl Rig {
     pub(crate) async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        for name in ["bin", "pids", "home"] {
+        for name in ["bin", "pids", "home", "run"] {
             fs::create_dir(folder.path().join(name)).unwrap();
         }
         let identity =
@@ -92,10 +92,16 @@ impl Rig {
             .arg(config)
             .env_remove("RIGQUEUE_CONFIG")
             .env_remove("RIGQUEUE_PARENT")
+            .env_remove("RIGQUEUE_SYSTEM_ROOT")
+            .env_remove("CUDA_VISIBLE_DEVICES")
+            .env_remove("ROCR_VISIBLE_DEVICES")
+            .env_remove("HIP_VISIBLE_DEVICES")
+            .env_remove("GPU_DEVICE_ORDINAL")
             .env_remove("RIGQUEUE_WORKER")
             .env("RIGQUEUE_RUNTIME", self.runtime())
             .env("RIGQUEUE_BROKER", url(self.folder.path()))
             .env("RIGQUEUE_HOME", self.folder.path().join("home"))
+            .env("RIGQUEUE_RUNTIME", self.folder.path().join("run"))
             .env("RIGQUEUE_LOG", "debug")
             .env("FAKE_PIDS", self.folder.path().join("pids"));
         command

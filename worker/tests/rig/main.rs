@@ -2,12 +2,18 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod admission;
 mod bench;
 mod bounds;
+mod cards;
+mod devices;
+mod doctor;
 mod ending;
 mod harness;
+mod health;
 mod killed;
 mod messages;
+mod nvml;
 mod orders;
 mod outcomes;
 mod runner_cpu;
