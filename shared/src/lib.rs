@@ -20,6 +20,8 @@ pub mod retry;
 pub mod runner;
 pub mod screen;
 #[cfg(feature = "broker")]
+pub mod service_manager;
+#[cfg(feature = "broker")]
 pub mod settings;
 pub mod sieve;
 pub mod spans;

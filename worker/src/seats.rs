@@ -260,7 +260,7 @@ impl Seats {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use shared::{
         job::Arch,
         outcome::{Device, Return},
@@ -279,9 +279,10 @@ mod tests {
         }
     }
 
-    fn gpu() -> Gpu {
+    pub(crate) fn gpu() -> Gpu {
         Gpu {
             index: 0,
+            ordinal: 0,
             arch: Arch::Rocm,
             architecture: "gfx1032".to_owned(),
             name: "AMD Radeon RX 6600".to_owned(),

@@ -34,6 +34,7 @@ use worker::{
 fn gpu(index: u32) -> Gpu {
     Gpu {
         index,
+        ordinal: index,
         arch: Arch::Rocm,
         architecture: "gfx1032".to_owned(),
         name: "AMD Radeon RX 6600".to_owned(),

@@ -6,9 +6,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Environment variable: for tests: a folder that stands for `/`.
-pub const ENV_SYSTEM: &str = "RIGQUEUE_SYSTEM_ROOT";
-
 /// Memory at one moment, in bytes: the host's, or the control group's where that has less.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Memory {

@@ -9,7 +9,7 @@ mod wants;
 
 pub use crowd::Crowd;
 pub use gate::{Answer, Gate, Rules};
-pub use memory::{ENV_SYSTEM, Memory, MemorySource};
+pub use memory::{Memory, MemorySource};
 pub use spacing::Spacing;
 pub use tokens::{Limits, Permit, Token, Tokens};
 pub use wants::{Kind, Learned, Origin, Want};

@@ -20,6 +20,7 @@ use crate::{
     WorkerError,
     admission::{Answer, Permit},
     devices::Gpu,
+    health::memory_is_back,
     heartbeat::Holding,
     job::{self, Taken},
     lease::Lease,
@@ -168,7 +169,11 @@ impl Service {
 
     /// The lease on a device; `None` when another process holds it.
     pub(super) fn lease(&self, gpu: &Gpu) -> io::Result<Option<Lease>> {
-        Lease::take(&self.node.leases, &gpu.key())
+        let lease = Lease::take(&self.node.leases, &gpu.key())?;
+        Ok(lease.map(|lease| match memory_is_back(&self.node.gauge, gpu) {
+            Some(is_back) => lease.until(is_back),
+            None => lease,
+        }))
     }
 
     fn start_job(&mut self, seat: usize, slot: &Arc<Slot>, lease: Option<Lease>, job: Kept) {

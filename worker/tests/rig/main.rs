@@ -4,11 +4,18 @@
 
 mod admission;
 mod bench;
+mod bounds;
+mod cards;
+mod devices;
+mod doctor;
 mod ending;
 mod harness;
 mod health;
+mod killed;
 mod messages;
+mod nvml;
 mod orders;
 mod outcomes;
 mod runner_cpu;
 mod starting;
+mod trees;
