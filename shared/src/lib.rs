@@ -18,6 +18,7 @@ pub mod rates;
 pub mod retry;
 pub mod runner;
 pub mod screen;
+pub mod script;
 #[cfg(feature = "broker")]
 pub mod settings;
 pub mod sieve;

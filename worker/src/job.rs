@@ -22,6 +22,7 @@ use shared::{
 use crate::{
     child::{self, Ended, Ending, Limits, Order, Orders},
     output::{Frames, Last, last_line},
+    scripts::{self, Scripts},
     slots::Slot,
     spawn::{Spawner, Start},
 };
@@ -43,6 +44,8 @@ pub struct Bench {
     pub target_seconds: f64,
     /// What `worker bench` measured on slots like this worker's.
     pub measured: Vec<MeasuredRate>,
+    /// How scripts are run.
+    pub scripts: Scripts,
 }
 
 /// A job that was taken.
@@ -80,7 +83,10 @@ pub async fn run(
         let detail = format!("{}; it was not started", why(reason));
         return outcome(bench, slot, taken, returned(reason, detail), 0.0);
     }
-    let (verdict, seconds) = attempt(bench, slot, taken, orders, progress).await;
+    let (verdict, seconds) = match &taken.job.task {
+        Task::Script(script) => scripts::attempt(bench, slot, taken, script, orders).await,
+        _ => attempt(bench, slot, taken, orders, progress).await,
+    };
     outcome(bench, slot, taken, verdict, seconds)
 }
 
@@ -104,6 +110,7 @@ async fn attempt(
         args,
         env: Arc::clone(&slot.env),
         input: Arc::clone(&taken.bytes),
+        folder: None,
     };
     let began = Instant::now();
     let child = match bench.spawner.start(start).await {
@@ -200,7 +207,7 @@ fn check(job: &Job, result: &SieveResult) -> Result<(), String> {
     if !answers {
         return Err("it answers another question than the job asks".to_owned());
     }
-    if let Seeds::Range(_) = job.task.seeds() {
+    if let Some(Seeds::Range(_)) = job.task.seeds() {
         let reports = result.reports.iter().map(Report::seed);
         let mut seeds = survivors.seeds.iter().copied().chain(reports);
         if let Some(seed) = seeds.find(|&seed| !tested.contains(seed)) {
@@ -241,16 +248,21 @@ pub fn outcome(
     seconds: f64,
 ) -> Outcome {
     let job = &taken.job;
-    let whole = matches!(&verdict, Verdict::Done(result) if job.span().is_some_and(|span| {
-        Spans::from_iter(result.tested.iter().copied()).holes(span).is_empty()
-    }));
+    let whole = match &verdict {
+        Verdict::Done(result) => job.span().is_some_and(|span| {
+            Spans::from_iter(result.tested.iter().copied()).holes(span).is_empty()
+        }),
+        Verdict::Finished(_) => true,
+        Verdict::Failed { .. } | Verdict::Returned { .. } => false,
+    };
     Outcome {
         run: job.run.clone(),
         epoch: job.epoch,
         job: job.id.clone(),
         seq: job.seq,
         attempt: job.attempt,
-        arch: job.arch,
+        // A script may have run on another one than it was published for.
+        arch: if job.is_script() { slot.arch } else { job.arch },
         node: bench.node.clone(),
         instance: bench.instance.clone(),
         device: slot.device.clone(),
@@ -304,7 +316,7 @@ pub fn encode(outcome: Outcome) -> Result<Message, wire::WireError> {
     wire::encode(&outcome).or_else(|error| {
         tracing::warn!(%error, run = outcome.run, job = outcome.job, "an outcome is too large");
         let verdict = match outcome.verdict {
-            Verdict::Done(_) => {
+            Verdict::Done(_) | Verdict::Finished(_) => {
                 failed(Failure::InvalidOutput, format!("its outcome: {error}"), String::new())
             }
             other => other,

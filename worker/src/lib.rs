@@ -12,6 +12,7 @@
 //! | [`runtime_folder()`], [`lease`] | where workers of one host meet; one process tree on one device |
 //! | [`fleet`] | what the aggregator wants every worker to know |
 //! | [`job`] | one job from its bytes to its outcome |
+//! | [`scripts`] | one script job: its folder, its child, what its end means |
 //! | [`spawn`], [`child`], [`output`] | one subprocess: its start, its watch, its end, its words |
 //! | [`report`] | publishes outcomes and acknowledges behind them |
 //! | [`recent`] | which outcomes were published lately |
@@ -34,6 +35,7 @@ pub mod output;
 pub mod recent;
 pub mod report;
 mod runtime_folder;
+pub mod scripts;
 pub mod seats;
 pub mod service;
 pub mod setup;

@@ -14,6 +14,7 @@ use shared::{
     messages::{FleetState, Heartbeat, NodeOrder, Stage},
     outcome::{Failure, Outcome, Return, Verdict},
     runner::Progress,
+    topology,
     wire::{self, Message},
 };
 use tokio::{
@@ -119,9 +120,9 @@ impl Service {
         Ok(Self {
             broker,
             seats: Seats::new(slots, &bench.node),
-            bench,
             started: 0,
-            looks: Looks::new(arch),
+            looks: Looks::new(arch, bench.scripts.attempts.is_some()),
+            bench,
             fleet: Fleet::default(),
             ready: eager,
             draining: false,
@@ -232,6 +233,7 @@ impl Service {
         let Some(spokesman) = self.seats.first() else {
             return Err(WorkerError::Internal("a job was taken without a slot".to_owned()));
         };
+        let results = topology::results_of(&delivery.queue);
         let Delivery { message, tag, redelivered, .. } = delivery;
         let job = match wire::decode::<Job>(&message) {
             Ok(job) => job,
@@ -239,7 +241,7 @@ impl Service {
                 tracing::warn!(%error, queue = delivery.queue, "a message is no job");
                 let why = error.to_string();
                 let outcome = job::undecodable(&self.bench, &spokesman, arch, &message, &why);
-                self.report(Some(outcome), vec![tag], None);
+                self.report(Some((results, outcome)), vec![tag], None);
                 return Ok(());
             }
         };
@@ -263,7 +265,7 @@ impl Service {
             Err(error) => job::failed(Failure::Rejected, error.to_string(), String::new()),
             Ok(()) => match self.seat_for(&taken.job) {
                 Some((seat, slot)) => {
-                    self.start_job(seat, slot, key, tag, taken);
+                    self.start_job((seat, slot), key, (tag, results), taken);
                     return Ok(());
                 }
                 None => job::returned(Return::Drain, "no slot takes it any more".to_owned()),
@@ -272,7 +274,7 @@ impl Service {
         let outcome = job::outcome(&self.bench, &spokesman, &taken, unrun, 0.0);
         self.recent.remember(key);
         log(&outcome);
-        self.report(Some(outcome), vec![tag], None);
+        self.report(Some((results, outcome)), vec![tag], None);
         Ok(())
     }
 
@@ -281,13 +283,20 @@ impl Service {
         if self.order.is_some() { None } else { self.seats.choose(&job.failed_on, Instant::now()) }
     }
 
-    fn start_job(&mut self, seat: usize, slot: Arc<Slot>, key: Key, tag: Tag, taken: Taken) {
+    fn start_job(
+        &mut self,
+        (seat, slot): (usize, Arc<Slot>),
+        key: Key,
+        (tag, results): (Tag, &'static str),
+        taken: Taken,
+    ) {
         self.started += 1;
         let number = self.started;
         let (sender, orders) = watch::channel(None);
         let holding = Holding::now(&key);
         let tags = vec![tag];
-        self.seats.seat(seat, Running { key, number, tags, holding, orders: sender });
+        let running = Running { key, number, results, tags, holding, orders: sender };
+        self.seats.seat(seat, running);
         let bench = Arc::clone(&self.bench);
         let news = self.news_sender.clone();
         self.jobs.spawn(async move {
@@ -312,12 +321,19 @@ impl Service {
             let mut holding = running.holding;
             holding.job.stage = Stage::Unconfirmed;
             self.recent.remember(running.key);
-            self.report(Some(outcome), running.tags, Some((seat, holding)));
+            self.report(Some((running.results, outcome)), running.tags, Some((seat, holding)));
         }
     }
 
-    fn report(&mut self, outcome: Option<Outcome>, tags: Vec<Tag>, held: Option<(usize, Holding)>) {
-        let outcome = match outcome.map(job::encode).transpose() {
+    /// Hands an outcome over, with the queue it goes to.
+    fn report(
+        &mut self,
+        outcome: Option<(&'static str, Outcome)>,
+        tags: Vec<Tag>,
+        held: Option<(usize, Holding)>,
+    ) {
+        let encoded = |(queue, outcome)| job::encode(outcome).map(|message| (queue, message));
+        let outcome = match outcome.map(encoded).transpose() {
             Ok(outcome) => outcome,
             Err(error) => {
                 // Unacknowledged, the job comes back when the session ends.
@@ -353,7 +369,10 @@ impl Service {
         self.ready = true;
         for running in self.seats.all_running() {
             let Key { run, job, epoch, .. } = &running.key;
+            // What a paused run's scripts have begun they end; only the first order is heard, and
+            // a later one may matter more to them.
             if let Some(why) = self.fleet.ends(run, *epoch)
+                && !(why == Return::Paused && running.results == topology::RESULTS_SCRIPT)
                 && running.tell(Order::Finish(why))
             {
                 tracing::info!(run, job, ?why, "a running job is asked to end");
@@ -469,7 +488,9 @@ fn log(outcome: &Outcome) {
     let Outcome { run, job, seconds, device, .. } = outcome;
     let device = &device.name;
     match &outcome.verdict {
-        Verdict::Done(_) => tracing::debug!(run, job, device, seconds, "done"),
+        Verdict::Done(_) | Verdict::Finished(_) => {
+            tracing::debug!(run, job, device, seconds, "done")
+        }
         Verdict::Failed { failure, detail, .. } => {
             tracing::warn!(run, job, device, seconds, %failure, detail, "a job failed");
         }

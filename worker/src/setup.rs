@@ -25,6 +25,7 @@ use crate::{
     cli::{Args, BenchArgs, Command},
     cores,
     job::Bench,
+    scripts::{Attempts, Scripts},
     service::Service,
     signals::{Asked, Signals},
     slots::{Slot, slots},
@@ -130,8 +131,22 @@ impl Own {
         slots(settings, cores::usable(), &own_folder()?, &self.marks)
     }
 
-    fn bench(self, settings: &Settings, measured: Vec<MeasuredRate>) -> Result<Bench, WorkerError> {
+    fn bench(
+        self,
+        settings: &Settings,
+        home: &Path,
+        measured: Vec<MeasuredRate>,
+    ) -> Result<Bench, WorkerError> {
+        let folders: Vec<PathBuf> = settings.scripts.folders.iter().map(PathBuf::from).collect();
+        let attempts = (!folders.is_empty()).then(|| Attempts::new(home, &self.instance));
+        let scripts = Scripts {
+            folders,
+            python: settings.scripts.python.clone(),
+            attempts: attempts.transpose().map_err(system("making a folder for attempts"))?,
+            drain: settings.worker.drain_timeout.duration(),
+        };
         Ok(Bench {
+            scripts,
             node: self.node,
             instance: self.instance,
             spawner: Spawner::new().map_err(system("starting the spawner's thread"))?,
@@ -170,7 +185,7 @@ async fn serve(args: &Args, settings: &Settings) -> Result<u8, WorkerError> {
         broker = connect(&settings.broker, &home, identity, Patience::Forever) => broker?,
         asked = signals.next() => return Ok(exit_code(asked)),
     };
-    let bench = own.bench(settings, measured(&home, slots.first()))?;
+    let bench = own.bench(settings, &home, measured(&home, slots.first()))?;
     let patience = settings.worker.drain_timeout.duration();
     let service = Service::start(broker, Arc::new(bench), slots, args.eager).await?;
     Ok(exit_code(service.run(&mut signals, patience).await?))
@@ -188,7 +203,7 @@ async fn measure(args: &BenchArgs, mut settings: Settings) -> Result<u8, WorkerE
     let slots = own.slots(&settings)?;
     let slot = slots.first().ok_or_else(|| WorkerError::Internal("no slot".to_owned()))?;
     let home = data_home()?;
-    let bench = own.bench(&settings, Vec::new())?;
+    let bench = own.bench(&settings, &home, Vec::new())?;
     let places = bench::Places { bench: &bench, slot, home: &home };
     bench::run(&places, &cells, args.seconds, args.json, &mut signals).await
 }

@@ -33,6 +33,8 @@ pub struct Start {
     pub env: Arc<[(String, String)]>,
     /// What it reads on stdin, up to end of file.
     pub input: Arc<Vec<u8>>,
+    /// The folder that it works in; none for the worker's own.
+    pub folder: Option<PathBuf>,
 }
 
 struct Request {
@@ -76,7 +78,11 @@ impl Spawner {
 }
 
 fn start(start: Start) -> io::Result<Child> {
-    Command::new(start.program)
+    let mut command = Command::new(start.program);
+    if let Some(folder) = start.folder {
+        command.current_dir(folder);
+    }
+    command
         .args(start.args)
         // A job has no business with the broker, nor with its password.
         .env_remove(ENV_BROKER)

@@ -22,6 +22,7 @@ use tokio::sync::{Mutex, Notify};
 use worker::{
     WorkerError,
     job::Bench,
+    scripts::Scripts,
     service::Service,
     signals::{Asked, Signals},
     slots::Slot,
@@ -112,6 +113,12 @@ async fn at_work(
         })
     };
     let bench = Bench {
+        scripts: Scripts {
+            folders: Vec::new(),
+            python: String::new(),
+            attempts: None,
+            drain: Duration::ZERO,
+        },
         node: "node".to_owned(),
         instance: "instance".to_owned(),
         spawner: Spawner::new().unwrap(),

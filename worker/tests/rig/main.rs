@@ -9,4 +9,5 @@ mod messages;
 mod orders;
 mod outcomes;
 mod runner_cpu;
+mod scripts;
 mod starting;
