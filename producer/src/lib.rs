@@ -31,6 +31,7 @@ mod runner;
 mod sample;
 pub mod script_args;
 pub mod script_request;
+mod script_request_error;
 pub mod script_summary;
 mod serve;
 pub mod server;

@@ -169,3 +169,82 @@ fn move_file(source: &Path, target: &Path) -> io::Result<()> {
     fs::rename(&beside, target)?;
     fs::remove_file(source)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A finished attempt in `home` that wrote `bytes` to `t/o.json`.
+    fn attempt(home: &Path, bytes: &[u8]) -> Unplaced {
+        let folder = home.join("attempt");
+        fs::create_dir_all(folder.join("t")).unwrap();
+        fs::write(folder.join("t/o.json"), bytes).unwrap();
+        fs::write(folder.join(ATTEMPT_MARK), "r\nj\n2\n").unwrap();
+        let file = OutputFile {
+            name: "t/o.json".to_owned(),
+            folder: folder.display().to_string(),
+            size: bytes.len() as u64,
+            blake3: blake3::hash(bytes).to_hex().to_string(),
+        };
+        Unplaced::of("r", "j", 2, "rig", vec![file])
+    }
+
+    #[test]
+    fn files_are_moved_whole_and_twice_is_once() {
+        let home = tempfile::tempdir().unwrap();
+        let success = attempt(home.path(), b"{}");
+        let out = home.path().join("out/r");
+        place(&success, &out).unwrap();
+        assert_eq!(fs::read(out.join("t/o.json")).unwrap(), b"{}");
+        assert!(!home.path().join("attempt").exists());
+        place(&success, &out).unwrap();
+        // Between the move and the ledger's word of it, the folder was not deleted yet.
+        let again = attempt(home.path(), b"{}");
+        fs::remove_file(home.path().join("attempt/t/o.json")).unwrap();
+        place(&again, &out).unwrap();
+        assert!(!home.path().join("attempt").exists());
+    }
+
+    #[test]
+    fn to_another_file_system_files_are_copied() {
+        let home = tempfile::tempdir().unwrap();
+        let Ok(shared_memory) = tempfile::tempdir_in("/dev/shm") else { return };
+        let success = attempt(home.path(), b"[1]");
+        place(&success, shared_memory.path()).unwrap();
+        assert_eq!(fs::read(shared_memory.path().join("t/o.json")).unwrap(), b"[1]");
+        assert!(!home.path().join("attempt").exists());
+        let beside = fs::read_dir(shared_memory.path().join("t")).unwrap().count();
+        assert_eq!(beside, 1);
+    }
+
+    #[test]
+    fn nothing_else_is_taken() {
+        let home = tempfile::tempdir().unwrap();
+        let out = home.path().join("out");
+        let refused = |success: &Unplaced| place(success, &out).unwrap_err();
+        let success = attempt(home.path(), b"{}");
+        fs::write(home.path().join("attempt/t/o.json"), b"{ }").unwrap();
+        assert!(matches!(refused(&success), PlaceError::Changed { size: 2, .. }));
+
+        let success = attempt(home.path(), b"{}");
+        let other = Unplaced::of("r", "other", 2, "rig", success.files.clone());
+        assert!(matches!(refused(&other), PlaceError::Unmarked { .. }));
+        fs::remove_file(home.path().join("attempt").join(ATTEMPT_MARK)).unwrap();
+        assert!(matches!(refused(&success), PlaceError::Unmarked { .. }));
+
+        // A folder that leads out of the attempt.
+        let success = attempt(home.path(), b"{}");
+        fs::rename(home.path().join("attempt/t"), home.path().join("elsewhere")).unwrap();
+        std::os::unix::fs::symlink(home.path().join("elsewhere"), home.path().join("attempt/t"))
+            .unwrap();
+        assert!(matches!(refused(&success), PlaceError::Unmarked { .. }));
+
+        fs::remove_dir_all(home.path().join("attempt")).unwrap();
+        let text = refused(&success).to_string();
+        assert!(text.contains("on node rig") && text.contains("attempt"), "{text}");
+        let mut leaving = success;
+        leaving.files[0].name = "../o".to_owned();
+        assert!(matches!(refused(&leaving), PlaceError::Name(_)));
+        assert!(!out.join("t/o.json").exists());
+    }
+}

@@ -8,7 +8,7 @@ use std::{
 use shared::{
     job::{Arch, Engine, Job, Task, Urgency},
     messages::{MAX_PART_BYTES, MaxDead, RunOpened, RunPart, ScriptOutputs},
-    script::{InvalidScript, Script, check_path},
+    script::{InvalidPath, Script, check_path},
     settings::{Settings, StepPreset},
     spans::Span,
     wire::Wire as _,
@@ -18,6 +18,8 @@ use crate::{
     aggregate::now,
     jobs_file::{Entry, MAX_TIMEOUT},
 };
+
+pub use crate::script_request_error::ScriptRequestError;
 
 /// A script without a time limit of its own or its preset's is ended after so many seconds.
 const DEFAULT_TIMEOUT: f64 = 2.0 * 3600.0;
@@ -52,85 +54,6 @@ pub struct ScriptRun {
     requested: Span,
     /// What people should know before it is published.
     pub notes: Vec<String>,
-}
-
-/// A request for scripts that is refused.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ScriptRequestError {
-    /// Nothing to do.
-    #[error("there are no jobs in it")]
-    NoJobs,
-    /// A job without a script.
-    #[error("job '{job}' names no script, and [steps.\"{step}\"] in the settings has none either")]
-    NoScript {
-        /// The job.
-        job: String,
-        /// The step.
-        step: String,
-    },
-    /// A script that is not there.
-    #[error(
-        "job '{job}': none of the script folders here ({folders}) has '{script}'; [scripts] folders \
-         in the settings lists them"
-    )]
-    Missing {
-        /// The job.
-        job: String,
-        /// The script.
-        script: String,
-        /// The folders.
-        folders: String,
-    },
-    /// A script that no worker would start.
-    #[error("job '{job}': {source}")]
-    Script {
-        /// The job.
-        job: String,
-        /// Why.
-        source: InvalidScript,
-    },
-    /// A script or an output that would leave its folder.
-    #[error("job '{job}': {why}")]
-    Path {
-        /// The job.
-        job: String,
-        /// Why.
-        why: String,
-    },
-    /// Two jobs with one output.
-    #[error("job '{job}' declares the output '{output}' of job '{other}' too")]
-    SameOutput {
-        /// The job.
-        job: String,
-        /// The job before it.
-        other: String,
-        /// The output.
-        output: String,
-    },
-    /// Too long for the broker.
-    #[error(
-        "job '{job}' may take {most:.0} s (its timeout, admission_wait, grace and 2 min), but \
-         broker.consumer_timeout is {allowed} s: raise that, here and in the broker, or lower its \
-         timeout"
-    )]
-    TooLong {
-        /// The job.
-        job: String,
-        /// What it may take.
-        most: f64,
-        /// What the broker allows.
-        allowed: f64,
-    },
-    /// A preset that asks for chunks.
-    #[error(
-        "job '{job}': its arguments name {{chunk}}, a chunk of survivors; give the arguments in the \
-         jobs file"
-    )]
-    Chunk {
-        /// The job.
-        job: String,
-    },
 }
 
 impl ScriptRun {
@@ -292,10 +215,8 @@ fn script(
     preset: Option<&StepPreset>,
 ) -> Result<Script, ScriptRequestError> {
     let job = || entry.id.clone();
-    let path = |invalid: shared::script::InvalidPath| ScriptRequestError::Path {
-        job: job(),
-        why: invalid.to_string(),
-    };
+    let path =
+        |invalid: InvalidPath| ScriptRequestError::Path { job: job(), why: invalid.to_string() };
     let of_preset = preset.map(|preset| preset.script.clone()).filter(|name| !name.is_empty());
     let name = entry.script.clone().or(of_preset);
     let name = name
@@ -392,3 +313,7 @@ fn check_consumer_timeout(settings: &Settings, job: &Job) -> Result<(), ScriptRe
     }
     Err(ScriptRequestError::TooLong { job: job.id.clone(), most, allowed })
 }
+
+#[cfg(test)]
+#[path = "script_request_tests.rs"]
+mod tests;

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 
 /// The longest job id, script name or output path, in bytes.
 pub const MAX_NAME: usize = 255;
+/// The longest path of an output as arguments name it, in bytes: what Linux takes.
+pub const MAX_DECLARED: usize = 4096;
 /// The most arguments of a script.
 pub const MAX_ARGS: usize = 1024;
 /// The most bytes of a script's arguments together: well below what the kernel takes.
@@ -118,6 +120,9 @@ impl Script {
             check_path("output", output)?;
         } else if self.args.iter().any(|arg| arg.contains(OUTPUT)) {
             return Err(InvalidScript::NoOutput);
+        }
+        if let Some(declared) = self.declared.as_ref().filter(|path| path.len() > MAX_DECLARED) {
+            return Err(InvalidPath { what: "output", path: declared.clone() }.into());
         }
         let (count, bytes) = (self.args.len(), self.args.iter().map(String::len).sum());
         if count > MAX_ARGS || bytes > MAX_ARG_BYTES {

@@ -59,6 +59,15 @@ pub struct ScriptRow {
     pub failure: Option<(String, String)>,
 }
 
+#[cfg(test)]
+impl Unplaced {
+    /// One that no ledger holds.
+    pub(crate) fn of(run: &str, job: &str, seq: u32, node: &str, files: Vec<OutputFile>) -> Self {
+        let (run, job, node) = (run.to_owned(), job.to_owned(), node.to_owned());
+        Self { run_id: 0, place: 0, run, job, seq, node, files, trouble: None }
+    }
+}
+
 fn refused(job: &str, why: &str) -> LedgerError {
     LedgerError::Refused(format!("the script job {job} {why}"))
 }
