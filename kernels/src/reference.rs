@@ -5,7 +5,7 @@
 
 use shared::{
     outcome::{Best, Survivor},
-    sieve::{Direction, Mode, Sieve},
+    sieve::{Mode, Orders, Sieve},
     witness::Witness,
 };
 
@@ -53,13 +53,12 @@ fn fixed(sieve: &Sieve, witness: Witness, seed: u64) -> Finding {
         best
     };
 
-    let reversed = sieve.reversed_draws();
-    let leading = if sieve.direction == Direction::Reverse { &reversed } else { &sieve.draws };
+    let Orders { leading, reverse } = sieve.orders();
     let first = &leading[..witness.first as usize];
     let near_miss = sieve.skips.iter().any(|skip| matches(first, skip) >= witness.least);
 
-    let best_leading = best(leading);
-    let reverse = (sieve.direction == Direction::Both).then(|| best(&reversed));
+    let best_leading = best(&leading);
+    let reverse = reverse.map(|draws| best(&draws));
     let survives = best_leading.matches >= sieve.need
         && reverse.is_none_or(|reverse| reverse.matches >= sieve.reverse_need);
     Finding {

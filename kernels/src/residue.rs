@@ -25,6 +25,18 @@ pub struct Modulus {
 /// Up to this modulus 64-bit outputs are brought below 2^32 with two multiplications.
 const MAX_FOLDED: u32 = 1 << 15;
 
+/// The inverse of an odd number modulo 2^32: Newton's iteration doubles the number of correct
+/// bits, of which `odd` itself has three.
+pub(crate) const fn odd_inverse(odd: u32) -> u32 {
+    let mut inverse = odd;
+    let mut round = 0;
+    while round < 4 {
+        inverse = inverse.wrapping_mul(2_u32.wrapping_sub(odd.wrapping_mul(inverse)));
+        round += 1;
+    }
+    inverse
+}
+
 impl Modulus {
     /// Prepares a modulus of at least 1.
     #[must_use]
@@ -32,10 +44,7 @@ impl Modulus {
         let value = value.max(1);
         let twos = value.trailing_zeros();
         let odd = value >> twos;
-        // Newton's iteration doubles the number of correct bits, of which `odd` itself has three.
-        let inverse = (0..4).fold(odd, |inverse, _| {
-            inverse.wrapping_mul(2_u32.wrapping_sub(odd.wrapping_mul(inverse)))
-        });
+        let inverse = odd_inverse(odd);
         let modulo = |x: u64| (x % u64::from(value)) as u32;
         Self { value, inverse, twos, fold_32: modulo(1 << 32), fold_31: modulo(1 << 31) }
     }

@@ -3,7 +3,7 @@
 
 use shared::{
     outcome::{Best, Sequences, Survivor},
-    sieve::{Direction, Sieve},
+    sieve::{Orders, Sieve},
     variable::{FIRST_EXPECTED, STRATEGIES, Strategy},
     witness::Witness,
 };
@@ -21,12 +21,10 @@ struct Walk {
 /// Puts a validated sieve with variable skips to one seed.
 pub(crate) fn test(sieve: &Sieve, witness: Witness, seed: u64) -> Finding {
     let mut stream = Residues::new(sieve, seed);
-    let reversed = sieve.reversed_draws();
-    let leading = if sieve.direction == Direction::Reverse { &reversed } else { &sieve.draws };
-    let strict = walk(STRATEGIES[0], leading, sieve.advance, &mut stream);
-    let best_leading = best(leading, sieve.advance, &mut stream);
-    let reverse =
-        (sieve.direction == Direction::Both).then(|| best(&reversed, sieve.advance, &mut stream));
+    let Orders { leading, reverse } = sieve.orders();
+    let strict = walk(STRATEGIES[0], &leading, sieve.advance, &mut stream);
+    let best_leading = best(&leading, sieve.advance, &mut stream);
+    let reverse = reverse.map(|draws| best(&draws, sieve.advance, &mut stream));
     let survives = best_leading.matches >= sieve.need
         && reverse.is_none_or(|reverse| reverse.matches >= sieve.reverse_need);
     Finding {
@@ -39,15 +37,17 @@ pub(crate) fn test(sieve: &Sieve, witness: Witness, seed: u64) -> Finding {
 #[must_use]
 pub fn sequences(sieve: &Sieve, survivor: Survivor) -> Sequences {
     let mut stream = Residues::new(sieve, survivor.seed);
-    let reversed = sieve.reversed_draws();
-    let leading = if sieve.direction == Direction::Reverse { &reversed } else { &sieve.draws };
+    let Orders { leading, reverse } = sieve.orders();
     let mut skips = |draws: &[u32], best: Best| {
         let strategy = STRATEGIES.get(best.skip as usize);
         strategy.map(|&strategy| walk(strategy, draws, sieve.advance, &mut stream).skips)
     };
     Sequences {
-        leading: skips(leading, survivor.best).unwrap_or_default(),
-        reverse: survivor.reverse.and_then(|best| skips(&reversed, best)).unwrap_or_default(),
+        leading: skips(&leading, survivor.best).unwrap_or_default(),
+        reverse: reverse
+            .zip(survivor.reverse)
+            .and_then(|(draws, best)| skips(&draws, best))
+            .unwrap_or_default(),
     }
 }
 

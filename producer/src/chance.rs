@@ -26,7 +26,7 @@ use std::collections::BTreeMap;
 
 use shared::{
     families::Family,
-    sieve::{Direction, Mode, Sieve},
+    sieve::{Mode, Orders, Sieve},
     witness::Witness,
 };
 
@@ -91,13 +91,10 @@ pub fn survivor_probability(sieve: &Sieve) -> f64 {
         return strategies::survivor_probability(sieve);
     }
     let k = sieve.window();
-    let forward = |need| some_skip(sieve, &sieve.draws, k, need);
-    let reverse = |need| some_skip(sieve, &sieve.reversed_draws(), k, need);
-    match sieve.direction {
-        Direction::Forward => forward(sieve.need),
-        Direction::Reverse => reverse(sieve.need),
-        Direction::Both => forward(sieve.need) * reverse(sieve.reverse_need),
-    }
+    let Orders { leading, reverse } = sieve.orders();
+    let leading = some_skip(sieve, &leading, k, sieve.need);
+    let reverse = reverse.map(|draws| some_skip(sieve, &draws, k, sieve.reverse_need));
+    leading * reverse.unwrap_or(1.0)
 }
 
 /// The probability that a random seed is a near miss.
@@ -106,15 +103,7 @@ pub fn near_miss_probability(sieve: &Sieve, witness: Witness) -> f64 {
     if sieve.mode == Mode::Variable {
         return strategies::near_miss_probability(sieve, witness.least);
     }
-    let reversed;
-    let draws = match sieve.direction {
-        Direction::Forward | Direction::Both => &sieve.draws,
-        Direction::Reverse => {
-            reversed = sieve.reversed_draws();
-            &reversed
-        }
-    };
-    some_skip(sieve, draws, witness.first, witness.least)
+    some_skip(sieve, &sieve.orders().leading, witness.first, witness.least)
 }
 
 /// What a reader of an expected count should know about this sieve, a sentence each.
@@ -313,7 +302,7 @@ fn ln_term(n: u32, p: f64, j: u32) -> f64 {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use shared::sieve::Skips;
+    use shared::sieve::{Direction, Skips};
 
     use super::*;
 

@@ -8,6 +8,7 @@ pub mod broker;
 pub mod exit_codes;
 pub mod failpoint;
 pub mod families;
+pub mod health;
 pub mod job;
 pub mod messages;
 pub mod outcome;
@@ -19,6 +20,8 @@ pub mod retry;
 pub mod runner;
 pub mod screen;
 pub mod script;
+#[cfg(feature = "broker")]
+pub mod service_manager;
 #[cfg(feature = "broker")]
 pub mod settings;
 pub mod sieve;

@@ -19,6 +19,10 @@ use crate::{
 /// The longest frame, in bytes: an outcome's worth.
 pub const MAX_FRAME: usize = 1024 * 1024;
 
+/// Environment variable of every child that works on a GPU: which one, as its UUID (CUDA) or its
+/// PCI address. A runner checks that it sees this device and no other; a script can.
+pub const ENV_DEVICE: &str = "RIGQUEUE_DEVICE";
+
 /// A runner's exit code after [`Frame::Rejected`].
 pub const EXIT_REJECTED: i32 = 2;
 

@@ -5,6 +5,8 @@
 //! a seed is its best skip's number of matches; a seed that has at least `need` survives. With
 //! [`Mode::Variable`] each draw has a skip of its own: see [`crate::variable`].
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{families::Family, outcome::MAX_SURVIVORS, spans::Span, variable, witness::Witness};
@@ -81,6 +83,16 @@ impl Skips {
     pub fn iter(self) -> impl Iterator<Item = u32> {
         self.lo..=self.hi
     }
+}
+
+/// The draws of a sieve in the orders in which seeds are tested on them.
+#[derive(Debug)]
+pub struct Orders<'a> {
+    /// From first to last, or for [`Direction::Reverse`] from last to first: what a result's
+    /// outer figures are about.
+    pub leading: Cow<'a, [u32]>,
+    /// From last to first, which [`Direction::Both`] asks for besides.
+    pub reverse: Option<Vec<u32>>,
 }
 
 /// The question put to every seed; the same for all pieces of a run.
@@ -173,7 +185,20 @@ impl Sieve {
         (MAX_SEQUENCES / each).clamp(1, MAX_SURVIVORS)
     }
 
-    /// The draws in the order of `Reverse`.
+    /// The draws in the orders in which seeds are tested on them.
+    #[must_use]
+    pub fn orders(&self) -> Orders<'_> {
+        let reversed = || self.reversed_draws();
+        match self.direction {
+            Direction::Forward => Orders { leading: Cow::from(&self.draws), reverse: None },
+            Direction::Reverse => Orders { leading: Cow::from(reversed()), reverse: None },
+            Direction::Both => {
+                Orders { leading: Cow::from(&self.draws), reverse: Some(reversed()) }
+            }
+        }
+    }
+
+    /// The draws from the last to the first.
     #[must_use]
     pub fn reversed_draws(&self) -> Vec<u32> {
         self.draws.iter().rev().copied().collect()

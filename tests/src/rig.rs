@@ -334,12 +334,12 @@ impl Rig {
     }
 
     /// What `start` starts finds these in its environment, and so do its own children.
-    pub fn with_env(&self, extra: &[(&str, &str)], start: impl FnOnce(&Self) -> Part) -> Part {
+    pub fn with_env<T>(&self, extra: &[(&str, &str)], start: impl FnOnce(&Self) -> T) -> T {
         let owned = extra.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         self.extra.replace(owned.collect());
-        let part = start(self);
+        let started = start(self);
         self.extra.replace(Vec::new());
-        part
+        started
     }
 
     /// As [`Rig::armed`], for a part that is to die of it.
@@ -395,6 +395,7 @@ impl Rig {
             .current_dir(self.folder.path())
             .env("RIGQUEUE_CONFIG", self.path("settings.toml"))
             .env("RIGQUEUE_HOME", self.home())
+            .env("RIGQUEUE_RUNTIME", self.path("runtime"))
             .env("RIGQUEUE_BROKER", self.url_of(role))
             .envs(self.extra.borrow().iter().map(|(name, value)| (name, value)))
             // Should the test itself be killed, its processes end with it.

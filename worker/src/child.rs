@@ -2,7 +2,8 @@
 //!
 //! A job is killed as a tree: TERM to its process group, a grace, KILL. The leader's end is seen
 //! through a pidfd; what is left of its group is killed *before* the leader is reaped, while its
-//! process id still can't belong to anybody else.
+//! process id still can't belong to anybody else. Then whatever has left the group is ended and
+//! reaped (`crate::orphans`): when a watch is over, nothing of the job is left.
 
 use std::{
     io,
@@ -14,23 +15,33 @@ use std::{
 
 use rustix::{
     io::Errno,
-    process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open},
+    process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open},
 };
 use shared::{outcome::Return, runner::Progress};
 use tokio::{
     io::{Interest, unix::AsyncFd},
     net::unix::pipe::Receiver,
     sync::watch,
-    time::{Instant, sleep_until},
+    task::spawn_blocking,
+    time::{Instant, MissedTickBehavior, interval_at, sleep_until},
 };
 
-use crate::output::{Stdout, Tail};
+use crate::{
+    cgroup::{Counted, Room},
+    orphans,
+    output::{Stdout, Tail},
+    spawn::{Started, Tree},
+};
 
 /// What is read from a pipe at once.
 const PIECE: usize = 16 * 1024;
 /// How often a pipe is read after the leader's end. A pipe holds at most 1 MiB, so this empties
 /// it; an escaped writer can't keep us here.
 const LAST_READS: usize = 128;
+/// How often the memory of a job with bounds is looked at where no cgroup counts it.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// From TERM to KILL, at most, for what a job leaves behind.
+const ORPHANS_GRACE: Duration = Duration::from_secs(1);
 
 /// How long a subprocess may take.
 #[derive(Debug, Clone, Copy)]
@@ -67,6 +78,14 @@ pub enum Ended {
     TimeLimit(Duration),
     /// Its output made no sense.
     Garbage,
+    /// It used so many bytes of the host's memory, more than its limit; without one the kernel
+    /// ended it because the host was out of memory.
+    Memory {
+        /// How many, where it was counted.
+        used: Option<u64>,
+        /// Its own limit.
+        limit: Option<u64>,
+    },
 }
 
 /// How a subprocess ended, and what it said.
@@ -80,6 +99,8 @@ pub struct Ending<S> {
     pub stdout: S,
     /// The end of its stderr.
     pub stderr: Tail,
+    /// The most of the host's memory that it used at once, in bytes; known of what has bounds.
+    pub peak_bytes: Option<u64>,
 }
 
 /// A child that does not outlive its watch: dropped early, its whole group is killed.
@@ -112,9 +133,15 @@ fn pid(child: &Child) -> Option<Pid> {
     i32::try_from(child.id()).ok().and_then(Pid::from_raw)
 }
 
-/// Signals a group whose leader was not reaped yet, so that its id can't be somebody else's.
+/// Signals a group whose leader was not reaped yet, so that its id can't be somebody else's. A
+/// program behind the shim leads one only from its first moments on; until then it is alone.
 fn signal_group(child: &Child, signal: Signal) {
-    let result = pid(child).map_or(Err(Errno::SRCH), |pid| kill_process_group(pid, signal));
+    let result = pid(child).map_or(Err(Errno::SRCH), |pid| {
+        kill_process_group(pid, signal).or_else(|error| match error {
+            Errno::SRCH => kill_process(pid, signal),
+            other => Err(other),
+        })
+    });
     if let Err(error) = result
         && error != Errno::SRCH
     {
@@ -122,18 +149,19 @@ fn signal_group(child: &Child, signal: Signal) {
     }
 }
 
-/// Watches a subprocess until it has ended, and reaps it. What it says is taken in by `said`, and
-/// its progress handed to `progress` as it comes.
+/// Watches a subprocess until it has ended and nothing of its tree is left. What it says is taken
+/// in by `said`, and its progress handed to `progress` as it comes.
 ///
 /// # Errors
 /// What the system says when the subprocess can't be watched; it is dead then.
 pub async fn watch<S: Stdout>(
-    mut child: Child,
+    started: Started,
     limits: Limits,
     mut said: S,
     mut orders: Orders,
     mut progress: impl FnMut(Progress),
 ) -> io::Result<Ending<S>> {
+    let Started { mut child, tree } = started;
     let pipes = (child.stdout.take().map(OwnedFd::from), child.stderr.take().map(OwnedFd::from));
     let id = pid(&child).ok_or_else(|| io::Error::other("a subprocess without an id"))?;
     let mut leader = Leader(Some(child));
@@ -156,15 +184,48 @@ pub async fn watch<S: Stdout>(
     let mut killed = false;
     let mut tail = Tail::default();
     let mut piece = vec![0; PIECE];
+    let limit = tree.bounds.and_then(|bounds| bounds.memory_bytes);
+    let is_looked_at = tree.bounds.is_some() && !tree.room.as_ref().is_some_and(Room::has_memory);
+    let mut peak: Option<u64> = None;
+    let mut look = interval_at(start + LOOK_EVERY, LOOK_EVERY);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
 
     loop {
         // What follows: end it for this reason.
         let mut reason = None;
+        // The pipes come last: who floods them without a pause must not escape the rest.
         tokio::select! {
             biased;
             gone = exit.readable() => {
                 gone?.retain_ready();
                 break;
+            }
+            Ok(()) = orders.changed() => match *orders.borrow_and_update() {
+                Some(Order::Finish(why)) => reason = Some(Ended::Asked(why)),
+                Some(Order::Kill) if !killed => {
+                    ended.get_or_insert(Ended::Asked(Return::Drain));
+                    leader.signal(Signal::KILL);
+                    killed = true;
+                }
+                _ => {}
+            },
+            () = deadline.as_mut(), if !killed => {
+                if ended.is_some() {
+                    leader.signal(Signal::KILL);
+                    killed = true;
+                } else if Instant::now() >= time_limit {
+                    reason = Some(Ended::TimeLimit(limits.time));
+                } else {
+                    reason = Some(Ended::NoProgress(heard.elapsed()));
+                }
+            }
+            _ = look.tick(), if is_looked_at => {
+                if let Some(used) = tree.memory.used(&tree.job.mark, limit).await {
+                    peak = peak.max(Some(used));
+                    if limit.is_some_and(|limit| used > limit) {
+                        reason = Some(Ended::Memory { used: Some(used), limit });
+                    }
+                }
             }
             ready = stdout.readable(), if stdout_open => {
                 ready?;
@@ -193,25 +254,6 @@ pub async fn watch<S: Stdout>(
                     Err(error) => return Err(error),
                 }
             }
-            Ok(()) = orders.changed() => match *orders.borrow_and_update() {
-                Some(Order::Finish(why)) => reason = Some(Ended::Asked(why)),
-                Some(Order::Kill) if !killed => {
-                    ended.get_or_insert(Ended::Asked(Return::Drain));
-                    leader.signal(Signal::KILL);
-                    killed = true;
-                }
-                _ => {}
-            },
-            () = deadline.as_mut(), if !killed => {
-                if ended.is_some() {
-                    leader.signal(Signal::KILL);
-                    killed = true;
-                } else if Instant::now() >= time_limit {
-                    reason = Some(Ended::TimeLimit(limits.time));
-                } else {
-                    reason = Some(Ended::NoProgress(heard.elapsed()));
-                }
-            }
         }
         if let (None, Some(reason)) = (ended, reason) {
             ended = Some(reason);
@@ -231,7 +273,30 @@ pub async fn watch<S: Stdout>(
         said.take_in(bytes);
     });
     read_rest(&stderr, &mut piece, |bytes| tail.take_in(bytes));
-    Ok(Ending { status, ended, stdout: said, stderr: tail })
+    let counted = end_tree(tree, limits.grace.min(ORPHANS_GRACE)).await?;
+    let peak_bytes = counted.peak_bytes.or(peak);
+    if !status.success() && (counted.over_limit || counted.host_was_out) {
+        let limit = limit.filter(|_| counted.over_limit);
+        ended = Some(Ended::Memory { used: peak_bytes, limit });
+    }
+    Ok(Ending { status, ended, stdout: said, stderr: tail, peak_bytes })
+}
+
+/// Ends what is left of a tree whose leader has ended, and reaps it. Returns what its cgroup has
+/// counted.
+async fn end_tree(tree: Tree, grace: Duration) -> io::Result<Counted> {
+    let Tree { job, room, is_adopted, .. } = tree;
+    let counted = match room {
+        Some(room) => room.end().await,
+        None => Counted::default(),
+    };
+    // Mostly there is nobody, and nothing to wait for.
+    if !is_adopted || orphans::reap().map_or(true, |alive| !alive.is_empty()) {
+        // Whoever looks at a process may be blocked by its driver: not this thread.
+        let ended = spawn_blocking(move || job.end(is_adopted, grace)).await;
+        ended.map_err(io::Error::other)??;
+    }
+    Ok(counted)
 }
 
 fn read_rest(pipe: impl AsFd, piece: &mut [u8], mut take_in: impl FnMut(&[u8])) {

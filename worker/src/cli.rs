@@ -40,7 +40,7 @@ pub struct Args {
     /// What jobs run on: cpu, cuda or rocm [default: worker.arch]
     #[arg(long, value_name = "ARCH", global = true)]
     pub arch: Option<String>,
-    /// How many jobs run side by side, or `auto`: one for each core [default: worker.slots]
+    /// How many jobs run side by side, or `auto`: one for each core, or each GPU [default: worker.slots]
     #[arg(long, value_name = "N|auto", global = true)]
     pub slots: Option<String>,
     /// This node's name [default: worker.node, else the host's name]
@@ -86,6 +86,80 @@ pub enum Command {
             worker bench --arch cuda --json"
     )]
     Bench(BenchArgs),
+    /// Say what this machine, its settings and its broker lack, and what to do about it
+    #[command(
+        long_about = "Says what this machine, its settings and its broker lack, and what to do about it.\n\n\
+            It looks at the settings, folders, limits, memory, GPUs, Python and the scripts, and at the broker: \
+            version, acknowledgement timeout, exchanges and queues, and what the broker's user may do. It \
+            changes nothing, takes no message and touches no GPU runtime. `unverified` is what can't be \
+            seen from here.",
+        after_long_help = "Exit codes: 0 nothing has failed, else that of the first failure: 2 the settings or this machine\n\
+            must be changed, 3 the broker can't be reached, 6 a device is missing or bad.\n\n\
+            Examples:\n  \
+            worker doctor\n  \
+            worker doctor --arch rocm --config /etc/rigqueue/rigqueue.toml\n  \
+            worker doctor --json | jq '.[] | select(.state == \"failed\")'"
+    )]
+    Doctor(DoctorArgs),
+    /// End what workers that were killed left behind on this host
+    #[command(
+        long_about = "Ends what workers that were killed left behind on this host, and says what it was.\n\n\
+            Every process that a worker starts carries its mark in the environment (RIGQUEUE_WORKER), and \
+            every worker holds a lock in the runtime folder for its life. Ended are this user's processes \
+            whose mark names a worker whose lock is free: TERM, then KILL after a second. Nothing else is \
+            touched: no process without a mark, none of a worker that lives, none that this command \
+            descends from. A worker does the same when it starts.",
+        after_long_help = "Exit codes: 0 nothing is left (or --dry-run), 1 a process won't end, 2 bad usage.\n\n\
+            Examples:\n  \
+            worker cleanup --dry-run   # only say what would be ended\n  \
+            worker cleanup --json"
+    )]
+    Cleanup(CleanupArgs),
+    /// Show the GPUs and the processor of this machine, and how they are
+    #[command(
+        long_about = "Shows the GPUs and the processor of this machine, and how they are.\n\n\
+            NVIDIA's cards are asked for through their driver's library (by a subprocess), AMD's read from \
+            the kernel's files; no GPU is put to work. What takes no jobs, and why, is said on stderr: \
+            graphics inside a processor, cards without a compute driver, and GFXOFF where it is on.\n\n\
+            arch    what code is compiled for: gfx1032, sm_86; of the processor its instruction set\n\
+            health  good; hot: at 5 degrees below the driver's limit or above; unreadable: its files or \
+            its library fail or do not answer; lost: gone from the bus",
+        after_long_help = "Exit codes: 0 done, 6 a driver is there and does not work.\n\n\
+            Examples:\n  \
+            worker probe\n  \
+            worker probe --json | jq '.[] | select(.health != \"good\")'"
+    )]
+    Probe(ProbeArgs),
+    /// Ask NVIDIA's library, as JSON: for the worker itself
+    #[command(name = "__nvml", hide = true)]
+    Nvml,
+}
+
+/// `worker probe`: see its help.
+#[derive(Debug, Clone, Parser)]
+pub struct ProbeArgs {
+    /// One JSON array on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `worker doctor`: see its help.
+#[derive(Debug, Clone, Parser)]
+pub struct DoctorArgs {
+    /// One JSON array on stdout: check, state (ok, warning, unverified, failed), found, advice
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `worker cleanup`: see its help.
+#[derive(Debug, Clone, Parser)]
+pub struct CleanupArgs {
+    /// Only say what would be ended
+    #[arg(long)]
+    pub dry_run: bool,
+    /// One JSON array on stdout
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `worker bench`: see its help.

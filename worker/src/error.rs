@@ -20,6 +20,9 @@ pub enum WorkerError {
     /// The rates of this machine can't be kept.
     #[error(transparent)]
     Rates(#[from] shared::rates::RatesError),
+    /// The devices that the settings ask for are not there.
+    #[error(transparent)]
+    Device(#[from] crate::devices::DeviceError),
     /// There is no runtime folder.
     #[error(transparent)]
     RuntimeFolder(#[from] crate::RuntimeFolderError),
@@ -71,6 +74,7 @@ impl WorkerError {
             Self::Settings(_)
             | Self::Setting(_)
             | Self::Home(_)
+            | Self::Device(_)
             | Self::RuntimeFolder(_)
             | Self::Rates(_)
             | Self::NoRunner { .. } => exit_codes::USAGE,

@@ -21,11 +21,16 @@ use shared::{
 
 use crate::{
     child::{self, Ended, Ending, Limits, Order, Orders},
+    lease::Lease,
+    memory::gib,
     output::{Frames, Last, last_line},
     scripts::{self, Scripts},
     slots::Slot,
-    spawn::{Spawner, Start},
+    spawn::{Bounds, Spawner, Start, Ties},
 };
+
+/// How many processes and threads a runner with bounds may have: one for each core, and then some.
+pub(crate) const PROCESSES: u64 = 4096;
 
 /// What every job of this worker has in common.
 #[derive(Debug)]
@@ -66,14 +71,25 @@ pub fn now() -> f64 {
     since.unwrap_or_default().as_secs_f64()
 }
 
-/// Runs one job in a subprocess of its own and says what became of it.
+/// What became of a job.
+#[derive(Debug)]
+pub struct Ran {
+    /// What is told of it.
+    pub outcome: Outcome,
+    /// The most of the host's memory that it used at once, in bytes, where it was measured.
+    pub peak_bytes: Option<u64>,
+}
+
+/// Runs one job in a subprocess of its own and says what became of it. The slot's device, if it
+/// has one, was leased for it by whoever calls this.
 pub async fn run(
     bench: &Bench,
     slot: &Slot,
     taken: &Taken,
+    lease: Option<Lease>,
     orders: Orders,
     progress: impl FnMut(Progress),
-) -> Outcome {
+) -> Ran {
     let ordered = *orders.borrow();
     if let Some(order) = ordered {
         let reason = match order {
@@ -81,22 +97,29 @@ pub async fn run(
             Order::Kill => Return::Drain,
         };
         let detail = format!("{}; it was not started", why(reason));
-        return outcome(bench, slot, taken, returned(reason, detail), 0.0);
+        let outcome = outcome(bench, slot, taken, returned(reason, detail), 0.0);
+        return Ran { outcome, peak_bytes: None };
     }
-    let (verdict, seconds) = match &taken.job.task {
-        Task::Script(script) => scripts::attempt(bench, slot, taken, script, orders).await,
-        _ => attempt(bench, slot, taken, orders, progress).await,
+    let lease = lease.map(Arc::new);
+    let held = lease.clone();
+    let (verdict, seconds, peak_bytes) = match &taken.job.task {
+        Task::Script(script) => scripts::attempt(bench, slot, (taken, script), held, orders).await,
+        _ => attempt(bench, slot, taken, held, orders, progress).await,
     };
-    outcome(bench, slot, taken, verdict, seconds)
+    if let Some(lease) = lease {
+        lease.memory_is_back().await;
+    }
+    Ran { outcome: outcome(bench, slot, taken, verdict, seconds), peak_bytes }
 }
 
 async fn attempt(
     bench: &Bench,
     slot: &Slot,
     taken: &Taken,
+    lease: Option<Arc<Lease>>,
     orders: Orders,
     progress: impl FnMut(Progress),
-) -> (Verdict, f64) {
+) -> (Verdict, f64, Option<u64>) {
     let not_started = |error: std::io::Error| {
         let detail = format!("{} could not be started: {error}", slot.runner.display());
         failed(Failure::SpawnFailed, detail, String::new())
@@ -112,10 +135,18 @@ async fn attempt(
         input: Arc::clone(&taken.bytes),
         folder: None,
     };
+    let Job { run, id, memory_mb, .. } = &taken.job;
+    // What declares its need is held to it.
+    let bounds = (*memory_mb > 0).then(|| Bounds {
+        memory_bytes: memory_mb.checked_mul(1 << 20),
+        processes: PROCESSES,
+        has_gpu: slot.gpu.is_some(),
+    });
+    let ties = Ties { name: format!("{run}/{id}"), lease, bounds, shim: None };
     let began = Instant::now();
-    let child = match bench.spawner.start(start).await {
+    let child = match bench.spawner.start_tied(start, ties).await {
         Ok(child) => child,
-        Err(error) => return (not_started(error), 0.0),
+        Err(error) => return (not_started(error), 0.0, None),
     };
     failpoint::pass(Point::ChildStarted);
     let limit = Duration::try_from_secs_f64(taken.job.time_limit_seconds);
@@ -124,14 +155,17 @@ async fn attempt(
     let watched = child::watch(child, limits, Frames::default(), orders, progress).await;
     failpoint::pass(Point::ChildEnded);
     match watched {
-        Ok(ending) => (judge(&taken.job, ending), began.elapsed().as_secs_f64()),
-        Err(error) => (not_started(error), began.elapsed().as_secs_f64()),
+        Ok(ending) => {
+            let peak_bytes = ending.peak_bytes;
+            (judge(&taken.job, ending), began.elapsed().as_secs_f64(), peak_bytes)
+        }
+        Err(error) => (not_started(error), began.elapsed().as_secs_f64(), None),
     }
 }
 
 /// What an ending means for the job.
 fn judge(job: &Job, ending: Ending<Frames>) -> Verdict {
-    let Ending { status, ended, stdout, stderr } = ending;
+    let Ending { status, ended, stdout, stderr, .. } = ending;
     let stderr = stderr.text();
     let last = stdout.into_last();
     // A result is a result, whoever asked for it early: nothing tested is thrown away.
@@ -167,6 +201,7 @@ fn judge(job: &Job, ending: Ending<Frames>) -> Verdict {
             let seconds = limit.as_secs_f64();
             (Failure::Stalled, format!("the runner was past its time limit of {seconds} s{said}"))
         }
+        (Some(Ended::Memory { used, limit }), _) => memory(used, limit),
         (Some(Ended::Garbage), _) | (None, Some(0)) => {
             let why = last.err().unwrap_or_default();
             (Failure::InvalidOutput, format!("the runner's output is no result: {why}"))
@@ -180,6 +215,18 @@ fn judge(job: &Job, ending: Ending<Frames>) -> Verdict {
         }
     };
     failed(failure, detail, stderr)
+}
+
+/// Whose fault it is that a job was ended for its memory, and why.
+#[must_use]
+pub fn memory(used: Option<u64>, limit: Option<u64>) -> (Failure, String) {
+    let used = used.map_or_else(|| "too much memory".to_owned(), gib);
+    match limit {
+        Some(limit) => {
+            (Failure::OutOfMemory, format!("it used {used}, its limit is {}", gib(limit)))
+        }
+        None => (Failure::HostOutOfMemory, format!("the host ran out of memory; it used {used}")),
+    }
 }
 
 /// Whether a result can be what the job asked for.

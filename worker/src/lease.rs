@@ -5,20 +5,45 @@
 //! has ended, whatever became of the worker in between.
 
 use std::{
+    fmt,
     fs::{File, OpenOptions},
     io,
     os::fd::{AsFd, BorrowedFd},
     path::Path,
+    time::{Duration, SystemTime},
 };
 
 use rustix::{
     fs::{FlockOperation, flock},
     io::Errno,
 };
+use tokio::time::{Instant, sleep};
+
+use crate::{runtime_folder, slots::Slot};
+
+/// How long is waited for a device's memory after the end of what used it.
+const MEMORY_WAIT: Duration = Duration::from_secs(10);
+/// How long is waited for a device that somebody else holds.
+const LEASE_WAIT: Duration = Duration::from_secs(5);
+/// How often is looked at either.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// Says whether the memory of a leased device is back to what it was before the lease; `None`
+/// where that can't be read.
+pub type MemoryIsBack = Box<dyn Fn() -> Option<bool> + Send + Sync>;
 
 /// A device that is ours until the last descriptor of this lease is closed, here and in children.
-#[derive(Debug)]
-pub struct Lease(File);
+pub struct Lease {
+    file: File,
+    device: String,
+    memory_is_back: Option<MemoryIsBack>,
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lease").field("device", &self.device).finish_non_exhaustive()
+    }
+}
 
 impl Lease {
     /// Takes the lease on a device (`Gpu::key`); `None` when somebody holds it.
@@ -31,16 +56,60 @@ impl Lease {
         let file =
             OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(Self(file))),
-            Err(Errno::WOULDBLOCK) => Ok(None),
-            Err(error) => Err(error.into()),
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        }
+        // Whatever tidies /tmp up goes by age.
+        file.set_modified(SystemTime::now())?;
+        Ok(Some(Self { file, device: device.to_owned(), memory_is_back: None }))
+    }
+
+    /// From now on [`Lease::memory_is_back`] waits for the device's memory. The function is called now
+    /// and then, and must not block for long.
+    #[must_use]
+    pub fn until(mut self, memory_is_back: MemoryIsBack) -> Self {
+        self.memory_is_back = Some(memory_is_back);
+        self
+    }
+
+    /// Waits, no longer than 10 s, until the device's memory is back. Called when nothing of the
+    /// job is left, before the lease is dropped.
+    pub async fn memory_is_back(&self) {
+        let Some(memory_is_back) = &self.memory_is_back else { return };
+        let begun = Instant::now();
+        while memory_is_back() == Some(false) {
+            if begun.elapsed() >= MEMORY_WAIT {
+                let device = &self.device;
+                tracing::warn!(device, "its memory is not back {MEMORY_WAIT:?} after its job");
+                return;
+            }
+            sleep(LOOK_AGAIN).await;
+        }
+    }
+}
+
+/// Takes the lease on a slot's GPU, if it has one, and waits a while for whoever holds it.
+///
+/// # Errors
+/// One line for people: the device is held by somebody else, or the runtime folder can't be used.
+pub async fn of_slot(slot: &Slot) -> Result<Option<Lease>, String> {
+    let Some(gpu) = &slot.gpu else { return Ok(None) };
+    let folder = runtime_folder().map_err(|error| error.to_string())?;
+    let begun = Instant::now();
+    loop {
+        match Lease::take(&folder, &gpu.key()) {
+            Ok(Some(lease)) => return Ok(Some(lease)),
+            Ok(None) if begun.elapsed() < LEASE_WAIT => sleep(LOOK_AGAIN).await,
+            Ok(None) => return Err(format!("{} is in use by another worker's job", gpu.name)),
+            Err(error) => return Err(format!("{} can't be leased: {error}", gpu.name)),
         }
     }
 }
 
 impl AsFd for Lease {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.file.as_fd()
     }
 }
 

@@ -14,16 +14,23 @@
 //! | [`job`] | one job from its bytes to its outcome |
 //! | [`scripts`] | one script job: its folder, its child, what its end means |
 //! | [`spawn`], [`child`], [`output`] | one subprocess: its start, its watch, its end, its words |
+//! | [`shim`], [`cgroup`], [`memory`] | what programs that are none of ours are bound by |
+//! | [`marked`], [`orphans`] | processes by the mark in their environment; what a job leaves behind |
+//! | [`sweep`], [`cleanup`] | what dead workers left behind |
 //! | [`report`] | publishes outcomes and acknowledges behind them |
 //! | [`recent`] | which outcomes were published lately |
 //! | [`heartbeat`], [`events`], [`signals`] | what goes out and comes in beside jobs |
+//! | [`doctor`] | what this machine, its settings and its broker lack |
 //! | [`bench`] | how fast this machine's slots sieve |
 
 pub mod bench;
+pub mod cgroup;
 pub mod child;
+pub mod cleanup;
 pub mod cli;
 pub mod cores;
 pub mod devices;
+pub mod doctor;
 mod error;
 pub mod events;
 pub mod fleet;
@@ -31,6 +38,9 @@ pub mod heartbeat;
 pub mod job;
 pub mod lease;
 pub mod looks;
+pub mod marked;
+pub mod memory;
+pub mod orphans;
 pub mod output;
 pub mod recent;
 pub mod report;
@@ -39,9 +49,11 @@ pub mod scripts;
 pub mod seats;
 pub mod service;
 pub mod setup;
+pub mod shim;
 pub mod signals;
 pub mod slots;
 pub mod spawn;
+pub mod sweep;
 
 pub use error::WorkerError;
 pub use runtime_folder::{ENV_RUNTIME, RuntimeFolderError, runtime_folder};

@@ -1,15 +1,24 @@
 //! The worker's executable: parses, resolves, runs, and says what went wrong in one line.
 
 use std::{
+    env,
     io::{self, Write},
     process::ExitCode,
 };
 
 use clap::Parser;
 use shared::exit_codes;
-use worker::cli::{Args, one_line};
+use worker::{
+    cli::{Args, one_line},
+    shim,
+};
 
 fn main() -> ExitCode {
+    let mut words = env::args_os().skip(1);
+    if words.next().is_some_and(|word| word == shim::WORD) {
+        // Before anything else: it runs once for each script.
+        return shim::run(words);
+    }
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(help) if !help.use_stderr() => {

@@ -30,6 +30,7 @@ use crate::{
     fleet::Fleet,
     heartbeat::{Holding, Pulse, slot_state},
     job::{self, Bench, Taken},
+    lease,
     looks::{Look, Looks},
     recent::{Key, Recent},
     report::{self, MAX_UNCONFIRMED, Report},
@@ -304,7 +305,16 @@ impl Service {
                 // Progress may be lost when the dispatcher is busy: newer progress follows.
                 news.try_send((seat, number, progress)).ok();
             };
-            (seat, job::run(&bench, &slot, &taken, orders, progress).await)
+            match lease::of_slot(&slot).await {
+                Ok(lease) => {
+                    let ran = job::run(&bench, &slot, &taken, lease, orders, progress).await;
+                    (seat, ran.outcome)
+                }
+                Err(why) => {
+                    let verdict = job::returned(Return::NotHere, why);
+                    (seat, job::outcome(&bench, &slot, &taken, verdict, 0.0))
+                }
+            }
         });
     }
 

@@ -2,7 +2,7 @@
 
 use std::{
     env,
-    io::{self, IsTerminal},
+    io::{self, IsTerminal, Write as _},
     path::{Path, PathBuf},
     process,
     sync::Arc,
@@ -15,32 +15,49 @@ use shared::{
     job::Arch,
     parent::{ENV_PARENT, end_with_parent},
     rates::{MeasuredRate, Rates},
+    service_manager::Up,
     settings::{DEFAULT_LOG, ENV_LOG, Layers, Settings, Slots, data_home, host_name},
 };
-use tokio::runtime;
+use tokio::{runtime, task::spawn_blocking};
 use tracing_subscriber::EnvFilter;
 
 use crate::{
     WorkerError, bench,
-    cli::{Args, BenchArgs, Command},
+    cgroup::Rooms,
+    cleanup,
+    cli::{Args, BenchArgs, Command, DoctorArgs},
     cores,
+    devices::{self, System},
+    doctor,
     job::Bench,
+    marked::ENV_WORKER,
+    runtime_folder,
     scripts::{Attempts, Scripts},
     service::Service,
     signals::{Asked, Signals},
     slots::{Slot, slots},
     spawn::Spawner,
+    sweep::{Instance, Swept},
 };
-
-/// Environment variable of every child: which worker it belongs to.
-pub const ENV_WORKER: &str = "RIGQUEUE_WORKER";
 
 /// Runs the worker until it is asked to end; returns the exit code.
 ///
 /// # Errors
 /// [`WorkerError`] when it can't start, or can't go on.
 pub fn run(args: &Args) -> Result<u8, WorkerError> {
-    let settings = resolve(args)?;
+    match &args.command {
+        Some(Command::Probe(asked)) => {
+            return devices::probe(&System::here(), asked.json)
+                .map_err(system("writing to stdout"));
+        }
+        Some(Command::Nvml) => return nvml(),
+        Some(Command::Cleanup(asked)) => {
+            start_log()?;
+            return cleanup::run(asked);
+        }
+        _ => {}
+    }
+    let (settings, file) = resolve(args)?;
     start_log()?;
     // A local run's worker drains when that run ends, however it ends.
     end_with_parent(Signal::TERM)?;
@@ -51,7 +68,8 @@ pub fn run(args: &Args) -> Result<u8, WorkerError> {
     let end = runtime.block_on(async {
         match &args.command {
             Some(Command::Bench(bench)) => measure(bench, settings).await,
-            None => serve(args, &settings).await,
+            Some(Command::Doctor(doctor)) => examine(doctor, &settings, file.as_deref()).await,
+            _ => serve(args, &settings).await,
         }
     });
     // Whatever still hangs must not keep the process.
@@ -59,7 +77,17 @@ pub fn run(args: &Args) -> Result<u8, WorkerError> {
     end
 }
 
-fn resolve(args: &Args) -> Result<Settings, WorkerError> {
+/// `worker __nvml`.
+fn nvml() -> Result<u8, WorkerError> {
+    end_with_parent(Signal::KILL)?;
+    let answer =
+        devices::nvml_answer(&System::here()).map_err(system("asking NVIDIA's library"))?;
+    writeln!(io::stdout(), "{answer}").map_err(system("writing to stdout"))?;
+    Ok(exit_codes::DONE)
+}
+
+/// The settings in force, and the file they came from.
+fn resolve(args: &Args) -> Result<(Settings, Option<PathBuf>), WorkerError> {
     let mut layers = Layers::load(args.config.as_deref())?;
     let flags = [
         ("worker.arch", "--arch", &args.arch),
@@ -71,7 +99,7 @@ fn resolve(args: &Args) -> Result<Settings, WorkerError> {
             layers.set(key, toml::Value::String(value.clone()), flag);
         }
     }
-    Ok(layers.settings()?)
+    Ok((layers.settings()?, layers.file().map(Path::to_owned)))
 }
 
 fn start_log() -> Result<(), WorkerError> {
@@ -128,7 +156,8 @@ impl Own {
     }
 
     fn slots(&self, settings: &Settings) -> Result<Vec<Arc<Slot>>, WorkerError> {
-        slots(settings, cores::usable(), &own_folder()?, &self.marks)
+        let gpus = devices::for_worker(settings.worker.arch, &System::here())?;
+        slots(settings, cores::usable(), &gpus, &own_folder()?, &self.marks)
     }
 
     fn bench(
@@ -149,12 +178,39 @@ impl Own {
             scripts,
             node: self.node,
             instance: self.instance,
-            spawner: Spawner::new().map_err(system("starting the spawner's thread"))?,
+            spawner: Spawner::with_rooms(Rooms::find())
+                .map_err(system("starting the spawner's thread"))?,
             stall: settings.worker.stall_timeout.duration(),
             grace: settings.worker.grace.duration(),
             target_seconds: settings.planner.target_seconds,
             measured,
         })
+    }
+}
+
+/// Marks this worker as alive, and ends what dead ones left behind on this host.
+async fn begin(own: &Own) -> Result<Arc<Instance>, WorkerError> {
+    let (folder, name) = (runtime_folder()?, own.instance.clone());
+    let begun = spawn_blocking(move || Instance::begin(&folder, &name)).await;
+    let begun = begun.map_err(|error| WorkerError::Internal(error.to_string()))?;
+    let (instance, sweep) = begun.map_err(system("using the runtime folder"))?;
+    for Swept { pid, command, instance, job, ended, .. } in sweep.swept {
+        if ended {
+            tracing::warn!(pid, command, instance, job, "a dead worker's process was ended");
+        } else {
+            tracing::error!(pid, command, instance, job, "a dead worker's process won't end");
+        }
+    }
+    let instance = Arc::new(instance);
+    let young = Arc::clone(&instance);
+    tokio::spawn(async move { young.stay_young().await });
+    Ok(instance)
+}
+
+/// The worker's end: nothing that it started outlives it.
+fn retire(instance: &Instance) {
+    if let Err(error) = instance.retire() {
+        tracing::warn!(%error, "what this worker leaves behind is for the next one to end");
     }
 }
 
@@ -181,14 +237,22 @@ async fn serve(args: &Args, settings: &Settings) -> Result<u8, WorkerError> {
     let home = data_home()?;
     let identity =
         Identity { node: own.node.clone(), instance: own.instance.clone(), role: "worker" };
+    let up = Up::tell("connecting to the broker");
     let broker = tokio::select! {
         broker = connect(&settings.broker, &home, identity, Patience::Forever) => broker?,
+        asked = signals.next() => return Ok(exit_code(asked)),
+    };
+    let instance = tokio::select! {
+        begun = begin(&own) => begun?,
         asked = signals.next() => return Ok(exit_code(asked)),
     };
     let bench = own.bench(settings, &home, measured(&home, slots.first()))?;
     let patience = settings.worker.drain_timeout.duration();
     let service = Service::start(broker, Arc::new(bench), slots, args.eager).await?;
-    Ok(exit_code(service.run(&mut signals, patience).await?))
+    up.status("at work");
+    let asked = service.run(&mut signals, patience).await?;
+    retire(&instance);
+    Ok(exit_code(asked))
 }
 
 /// `worker bench`.
@@ -203,9 +267,25 @@ async fn measure(args: &BenchArgs, mut settings: Settings) -> Result<u8, WorkerE
     let slots = own.slots(&settings)?;
     let slot = slots.first().ok_or_else(|| WorkerError::Internal("no slot".to_owned()))?;
     let home = data_home()?;
+    let instance = begin(&own).await?;
     let bench = own.bench(&settings, &home, Vec::new())?;
     let places = bench::Places { bench: &bench, slot, home: &home };
-    bench::run(&places, &cells, args.seconds, args.json, &mut signals).await
+    let code = bench::run(&places, &cells, args.seconds, args.json, &mut signals).await;
+    retire(&instance);
+    code
+}
+
+/// `worker doctor`.
+async fn examine(
+    args: &DoctorArgs,
+    settings: &Settings,
+    file: Option<&Path>,
+) -> Result<u8, WorkerError> {
+    let own = Own::new(settings)?;
+    let identity = Identity { node: own.node, instance: own.instance, role: "worker" };
+    let (home, programs) = (data_home()?, own_folder()?);
+    let subject = doctor::Subject { settings, file, home: &home, programs: &programs, identity };
+    doctor::run(&subject, args.json).await
 }
 
 const fn exit_code(asked: Asked) -> u8 {

@@ -3,7 +3,7 @@
 use shared::{
     families::Family,
     job::Engine,
-    sieve::{Direction, Mode, Sieve},
+    sieve::{Mode, Orders, Sieve},
     witness::{Witness, splitmix64},
 };
 
@@ -82,8 +82,7 @@ impl Plan {
             return Err(Unsupported::Pairs(pairs));
         }
         let leaper = Leaper::of(sieve.family);
-        let reversed = sieve.reversed_draws();
-        let leading = if sieve.direction == Direction::Reverse { &reversed } else { &sieve.draws };
+        let Orders { leading, reverse } = sieve.orders();
         let first = first_stage(sieve, witness);
         let first_rows = Rows::new(sieve, &leading[..first.first as usize]);
         let length = first_rows.0.values().map(|pairs| pairs.len() as u64).sum::<u64>()
@@ -101,9 +100,8 @@ impl Plan {
         let first_table =
             stage(if written { &[] } else { &leading[..first.first as usize] }, first.least);
         let near = stage(&leading[..witness.first as usize], witness.least);
-        let whole = stage(leading, sieve.need);
-        let reverse =
-            (sieve.direction == Direction::Both).then(|| stage(&reversed, sieve.reverse_need));
+        let whole = stage(&leading, sieve.need);
+        let reverse = reverse.map(|draws| stage(&draws, sieve.reverse_need));
         let last_position = first_rows.0.keys().next_back().copied().unwrap_or_default();
         let share = |stage: Witness| {
             let one = binomial_tail(stage.first, 1.0 / f64::from(sieve.modulus), stage.least);
@@ -135,16 +133,12 @@ impl Plan {
     /// A plan for variable skips: the draws lie in memory, each seed's walks are an item's work.
     fn variable(sieve: &Sieve, witness: Witness, listed: bool) -> Self {
         let leaper = Leaper::of(sieve.family);
-        let reversed = sieve.reversed_draws();
-        let leading = if sieve.direction == Direction::Reverse { &reversed } else { &sieve.draws };
+        let Orders { leading, reverse } = sieve.orders();
         let window = sieve.window();
-        let both = sieve.direction == Direction::Both;
         let stage = |at, least| Stage { at, least };
         let advance = u64::from(sieve.advance);
-        let mut tables = leading.clone();
-        if both {
-            tables.extend(&reversed);
-        }
+        let both = reverse.is_some();
+        let tables: Vec<u32> = leading.iter().chain(reverse.iter().flatten()).copied().collect();
         let engine = Prepared::new(Engine::Scan, sieve, witness);
         let (near, passing) = shares(&engine, sieve.family);
         Self {

@@ -5,7 +5,7 @@
 
 use shared::{
     outcome::{Best, Survivor},
-    sieve::{Direction, Sieve},
+    sieve::{Orders, Sieve},
     witness::Witness,
 };
 
@@ -41,8 +41,7 @@ impl Scan {
     /// widest that it has.
     pub(crate) fn new(sieve: &Sieve, witness: Witness, instructions: Instructions) -> Self {
         let modulus = Modulus::new(sieve.modulus);
-        let reversed = sieve.reversed_draws();
-        let leading = if sieve.direction == Direction::Reverse { &reversed } else { &sieve.draws };
+        let Orders { leading, reverse } = sieve.orders();
         let window = |draws: &[u32], least: u32| {
             Window::new(draws, &modulus, sieve.skips, sieve.advance, least)
         };
@@ -51,9 +50,8 @@ impl Scan {
         Self {
             first: head(stage),
             near: (stage != witness).then(|| head(witness)),
-            whole: window(leading, sieve.need),
-            reverse: (sieve.direction == Direction::Both)
-                .then(|| window(&reversed, sieve.reverse_need)),
+            whole: window(&leading, sieve.need),
+            reverse: reverse.map(|draws| window(&draws, sieve.reverse_need)),
             modulus,
             instructions: instructions.or_widest(),
             sieve: sieve.clone(),

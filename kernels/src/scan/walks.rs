@@ -6,7 +6,7 @@
 
 use shared::{
     outcome::{Best, Survivor},
-    sieve::{Direction, Sieve},
+    sieve::{Orders, Sieve},
     variable::{STRATEGIES, Strategy},
     witness::Witness,
 };
@@ -44,16 +44,14 @@ impl Walks {
     /// Prepares a validated sieve. Instructions that this processor lacks are replaced by the
     /// widest that it has.
     pub(crate) fn new(sieve: &Sieve, witness: Witness, instructions: Instructions) -> Self {
-        let supported = Instructions::supported().contains(&instructions);
         let modulus = Modulus::new(sieve.modulus);
         let targets = |draws: &[u32]| draws.iter().map(|&draw| modulus.target(draw)).collect();
-        let reversed = sieve.reversed_draws();
-        let leading = if sieve.direction == Direction::Reverse { &reversed } else { &sieve.draws };
+        let Orders { leading, reverse } = sieve.orders();
         Self {
-            leading: targets(leading),
-            reverse: (sieve.direction == Direction::Both).then(|| targets(&reversed)),
+            leading: targets(&leading),
+            reverse: reverse.map(|draws| targets(&draws)),
             modulus,
-            instructions: if supported { instructions } else { Instructions::widest() },
+            instructions: instructions.or_widest(),
             witness,
             sieve: sieve.clone(),
         }

@@ -5,7 +5,7 @@
 //! starts and all strides are tried, and so all seeds and all skips: for each stride the set of
 //! starts is a row of bits, which each draw cuts down by a copy of the cycle, turned.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use shared::{
@@ -59,15 +59,15 @@ impl Cycle {
         }
     }
 
-    /// A start whose lowest bits under this stride are all those of the draws, for which `more`
-    /// says that the others are, too.
-    fn start(
+    /// The first of the starts whose lowest bits under this stride are all those of the draws, and
+    /// that `more` accepts for the others: what it makes of it.
+    fn find<T>(
         &self,
         stride: usize,
         draws: &[u32],
         starts: &mut [u64],
-        more: impl Fn(usize) -> bool,
-    ) -> Option<usize> {
+        more: impl Fn(usize) -> Option<T>,
+    ) -> Option<T> {
         let mask = self.length - 1;
         starts.fill(u64::MAX);
         for (number, draw) in draws.iter().take(DENSE).enumerate() {
@@ -81,8 +81,10 @@ impl Cycle {
                 let fits = |(number, draw): (usize, &u32)| {
                     self.bit((start + number * stride) & mask) == draw & 1
                 };
-                if draws.iter().enumerate().skip(DENSE).all(fits) && more(start) {
-                    return Some(start);
+                if draws.iter().enumerate().skip(DENSE).all(fits)
+                    && let Some(found) = more(start)
+                {
+                    return Some(found);
                 }
             }
         }
@@ -93,6 +95,9 @@ impl Cycle {
 /// All visible bits by position.
 struct Outputs {
     values: Vec<u8>,
+    /// The bits that are looked at.
+    visible: u8,
+    /// The number of positions, less one.
     mask: usize,
 }
 
@@ -100,21 +105,21 @@ impl Outputs {
     /// Of the lowest `bits` bits, at most 8.
     fn new(lcg: &PowerLcg, bits: u32) -> Self {
         let length = 1_usize << (lcg.low_bit + bits);
+        let visible = ((1_u32 << bits) - 1) as u8;
         let mut state = 0_u64;
         let values = (0..length)
             .map(|_| {
-                let value = (state >> lcg.low_bit) as u8 & ((1_u32 << bits) - 1) as u8;
+                let value = (state >> lcg.low_bit) as u8 & visible;
                 state = state.wrapping_mul(lcg.multiplier).wrapping_add(lcg.increment);
                 value
             })
             .collect();
-        Self { values, mask: length - 1 }
+        Self { values, visible, mask: length - 1 }
     }
 
     /// The stride with which a start has all of the draws' visible bits, if what is known of both
     /// in a cycle of `length` can be completed to one.
     fn stride(&self, start: usize, stride: usize, length: usize, draws: &[u32]) -> Option<usize> {
-        let visible = |draw: u32| draw as u8 & (self.values_mask());
         let whole = self.mask + 1;
         let step = length.min(whole);
         let starts = (start % step..whole).step_by(step);
@@ -122,14 +127,10 @@ impl Outputs {
             .flat_map(|start| (stride % step..whole).step_by(step).map(move |s| (start, s)))
             .find(|&(start, stride)| {
                 draws.iter().enumerate().all(|(number, &draw)| {
-                    self.values[(start + number * stride) & self.mask] == visible(draw)
+                    self.values[(start + number * stride) & self.mask] == draw as u8 & self.visible
                 })
             })
             .map(|(_, stride)| stride)
-    }
-
-    fn values_mask(&self) -> u8 {
-        self.values.iter().fold(0, |all, value| all | value)
     }
 }
 
@@ -194,16 +195,14 @@ fn search<E>(
     progress: &mut impl FnMut(f64) -> Result<(), E>,
 ) -> Result<Option<usize>, E> {
     let total = cycle.length as u64;
-    let (next, found, working) = (AtomicU64::new(0), AtomicU64::new(NONE), AtomicUsize::new(0));
+    let (next, found) = (AtomicU64::new(0), AtomicU64::new(NONE));
     let batch = |starts: &mut Vec<u64>| {
         let first = next.fetch_add(BATCH, Ordering::Relaxed);
         for stride in first..total.min(first.saturating_add(BATCH)) {
             let stride = stride as usize;
             let whole = |start| outputs.stride(start, stride, cycle.length, draws);
-            if let Some(start) = cycle.start(stride, draws, starts, |start| whole(start).is_some())
-            {
-                let stride = whole(start).unwrap_or(stride) as u64;
-                found.fetch_min(stride, Ordering::Relaxed);
+            if let Some(stride) = cycle.find(stride, draws, starts, whole) {
+                found.fetch_min(stride as u64, Ordering::Relaxed);
                 next.store(total, Ordering::Relaxed);
             }
         }
@@ -212,7 +211,6 @@ fn search<E>(
     let row = || vec![0_u64; cycle.length / 64];
     thread::scope(|scope| {
         for _ in 1..threads {
-            working.fetch_add(1, Ordering::Relaxed);
             scope.spawn(|| {
                 let mut starts = row();
                 while batch(&mut starts) {}

@@ -4,7 +4,6 @@ use super::{
     cache::{Cache, Frame, Key},
     compare::Compare,
     cover::Set,
-    inverse::inverse,
     lattice::{Boxes, LANES, Vector},
     question::{Draws, Question, Skip},
     reduce::MAX,
@@ -12,6 +11,7 @@ use super::{
     sweep::{Further, Translate},
     vector::Loops,
 };
+use crate::residue::odd_inverse;
 
 /// A class with the working memory of its search.
 #[derive(Debug)]
@@ -277,7 +277,7 @@ impl Class {
         hits: &mut Vec<Hit>,
     ) {
         self.prepare(skip, draws, usize::MAX);
-        let back = self.first.map_or(1, |first| inverse(skip.slopes[first]));
+        let back = self.first.map_or(1, |first| odd_inverse(skip.slopes[first]));
         let granule = question.granule();
         for &moved in &self.found {
             let others = self.further.iter().filter(|further| further.matches(moved)).count();

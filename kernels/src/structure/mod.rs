@@ -9,7 +9,6 @@ mod compare;
 mod cover;
 mod forms;
 mod gather;
-mod inverse;
 mod judge;
 mod lattice;
 mod pieces;

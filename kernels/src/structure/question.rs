@@ -11,11 +11,8 @@ use shared::{
     structure::PowerLcg,
 };
 
-use super::{
-    inverse::inverse,
-    lattice::{LANES, TRUSTED, Vector},
-};
-use crate::{affine::Affine, lanes::U64x};
+use super::lattice::{LANES, TRUSTED, Vector};
+use crate::{affine::Affine, lanes::U64x, residue::odd_inverse};
 
 /// What all skips share.
 #[derive(Debug, Clone)]
@@ -58,7 +55,7 @@ impl Question {
             lcg,
             twos,
             odd,
-            odd_inverse: inverse(odd),
+            odd_inverse: odd_inverse(odd),
             advance: u64::from(sieve.advance),
             need,
             draws: Draws { tops: Vec::new(), lows: Vec::new(), most: Vec::new() },
@@ -156,7 +153,7 @@ impl Question {
             tables.slopes.push((map.a as u32).wrapping_mul(self.odd_inverse));
         }
         let factor = step.a as u32;
-        let back = inverse(factor);
+        let back = odd_inverse(factor);
         let middle = window - 1;
         for distance in 1..window {
             tables.powers[middle + distance] =

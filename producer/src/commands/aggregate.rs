@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use shared::broker::{Owner, Patience, claim_ledger, owns_ledger};
+use shared::{
+    broker::{Owner, Patience, claim_ledger, owns_ledger},
+    service_manager::Up,
+};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -44,6 +47,7 @@ pub(super) async fn aggregate_until(
     // First the ledger: whoever waits for a run may look into it at once.
     let (ledger, _lock) = Ledger::own(&context.home)?;
     info!(ledger = %Ledger::path(&context.home).display(), "aggregating");
+    let up = Up::tell("connecting to the broker");
     let reached = async {
         own_the_broker(context, &ledger).await?;
         context.broker("aggregator", Patience::Forever).await
@@ -52,6 +56,7 @@ pub(super) async fn aggregate_until(
         broker = reached => broker?,
         () = stop.cancelled() => return Ok(()),
     };
+    up.status("aggregating");
     let at = (context.settings.clone(), context.home.clone());
     let mut aggregator = Aggregator::new(broker.clone(), ledger, at, args.output_dir);
     let worked = aggregator.work(args.until_complete.as_deref(), stop).await;

@@ -17,4 +17,7 @@ pub use api::{Broker, BrokerError, Delivery, Listener, Patience, Subscription, T
 pub use connect::{Connecting, Identity, connect};
 pub use embedded::EmbeddedBroker;
 pub use ownership::{Claiming, Owner, claim_ledger, owns_ledger};
-pub use rabbit::{RabbitBroker, Topology, TopologyReport, apply_topology, check_topology};
+pub use rabbit::{
+    Examination, Examining, RabbitBroker, Topology, TopologyReport, apply_topology, check_topology,
+    examine,
+};

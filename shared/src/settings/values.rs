@@ -162,9 +162,12 @@ pub struct StepPreset {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ArchProfile {
-    /// Environment variables, set in the child alone.
+    /// Environment variables, set in the child alone; an empty value takes a default away.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
+    /// Those for GPUs of one compiler architecture (`gfx1032`) alone; `env` goes over them.
+    #[serde(default)]
+    pub gpu_env: BTreeMap<String, BTreeMap<String, String>>,
     /// The least time between two starts of scripts.
     #[serde(default)]
     pub start_spacing: Seconds,
@@ -174,9 +177,9 @@ pub struct ArchProfile {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "toml::Value")]
 pub enum Slots {
-    /// One for each core that this process may use.
+    /// One for each core that this process may use, or for each GPU that is found.
     Auto,
-    /// That many; the cores are shared out among them. For GPUs: so many devices.
+    /// That many; the cores are shared out among them. For GPUs: the first so many.
     Count(u32),
 }
 

@@ -1,8 +1,6 @@
 //! The ceilings of SIEVES.md section 4: models of what hardware could do at most, in seeds a
 //! second.
 
-use std::fs;
-
 use shared::{families::Family, job::Arch};
 
 use super::cells::Cell;
@@ -21,12 +19,12 @@ pub(super) enum Hardware {
 }
 
 impl Hardware {
-    /// The column for an architecture's devices; of two for CUDA, by the first card's name.
-    pub(super) fn of(arch: Arch) -> Self {
+    /// The column for a device of this model; of two for CUDA.
+    pub(super) fn of(arch: Arch, model: &str) -> Self {
         match arch {
             Arch::Cpu => Self::Avx2Core,
             Arch::Rocm => Self::Rx6600,
-            Arch::Cuda if first_card().is_some_and(|name| name.contains("H200")) => Self::H200,
+            Arch::Cuda if model.contains("H200") => Self::H200,
             Arch::Cuda => Self::Rtx3080Ti,
         }
     }
@@ -49,15 +47,6 @@ impl Hardware {
         let cores = if self == Self::Avx2Core { threads } else { 1 };
         Some(millions[column] * 1e6 * f64::from(cores))
     }
-}
-
-/// The name of the first NVIDIA card in the order of the bus, as its driver writes it.
-fn first_card() -> Option<String> {
-    let cards = fs::read_dir("/proc/driver/nvidia/gpus").ok()?;
-    let first = cards.flatten().map(|card| card.path()).min()?;
-    let text = fs::read_to_string(first.join("information")).ok()?;
-    let model = text.lines().find_map(|line| line.strip_prefix("Model:"))?;
-    Some(model.trim().to_owned())
 }
 
 /// Plan, family, and million seeds a second in the order of [`Hardware`].
@@ -100,6 +89,7 @@ mod tests {
         let cell = |family, plan| Cell { family, plan: Plan::named(plan).unwrap() };
         let java = cell(Family::JavaLcg, "A.25");
         assert_eq!(Hardware::Avx2Core.ceiling(java, 2), Some(40e6));
+        assert_eq!(Hardware::of(Arch::Cuda, "NVIDIA H200"), Hardware::H200);
         assert_eq!(Hardware::H200.ceiling(java, 1), Some(9.8e9));
         assert_eq!(Hardware::Rx6600.ceiling(cell(Family::Lcg32, "C"), 1), Some(61e6));
         assert_eq!(Hardware::Rtx3080Ti.ceiling(cell(Family::JavaLcg, "E"), 1), None);

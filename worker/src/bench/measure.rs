@@ -16,6 +16,7 @@ use super::cells::Cell;
 use crate::{
     child::Orders,
     job::{self, Bench, Taken},
+    lease,
     slots::Slot,
 };
 
@@ -100,7 +101,9 @@ fn piece_length(plan: &Plan) -> u128 {
 async fn piece(bench: &Bench, slot: &Slot, job: Job, orders: Orders) -> Result<Measured, Trouble> {
     let bytes = Arc::new(wire::encode(&job)?.body);
     let taken = Taken { job, bytes, at: job::now() };
-    match job::run(bench, slot, &taken, orders, |_| ()).await.verdict {
+    let held = |detail| Trouble::Failed { failure: Failure::DeviceLost, detail };
+    let lease = lease::of_slot(slot).await.map_err(held)?;
+    match job::run(bench, slot, &taken, lease, orders, |_| ()).await.outcome.verdict {
         Verdict::Done(result) => {
             let seeds: u128 = result.tested.iter().map(|span| span.len()).sum();
             Ok(Measured {

@@ -48,7 +48,7 @@ pub async fn run(
 ) -> Result<u8, WorkerError> {
     let Places { bench, slot, home } = places;
     let mut rates = Rates::read(home)?;
-    let hardware = Hardware::of(slot.arch);
+    let hardware = Hardware::of(slot.arch, &slot.device.model);
     let closed = |error: io::Error| match error.kind() {
         // Who stops reading has seen enough.
         io::ErrorKind::BrokenPipe => Ok(exit_codes::DONE),

@@ -15,8 +15,9 @@ use super::{
 };
 use crate::{
     child::Ended,
-    job::{failed, returned},
+    job::{failed, memory, returned},
     output::last_line,
+    shim::{NOT_STARTED, WORDS},
 };
 
 /// How a script ended, and what it left.
@@ -54,6 +55,10 @@ pub(super) fn judge(index: u64, end: End) -> Verdict {
         (Some(Ended::TimeLimit(limit)), _) => {
             let seconds = limit.as_secs_f64();
             (Failure::Timeout, format!("the script was past its time limit of {seconds} s{said}"))
+        }
+        (Some(Ended::Memory { used, limit }), _) => memory(used, limit),
+        (None, Some(code)) if code == i32::from(NOT_STARTED) && stderr.starts_with(WORDS) => {
+            (Failure::SpawnFailed, last_line(stderr.trim_start_matches(WORDS)))
         }
         // Scripts are not asked for progress, and their stdout is never garbage.
         (Some(Ended::NoProgress(_) | Ended::Garbage), _) | (None, Some(0)) => {
@@ -214,6 +219,16 @@ mod tests {
         assert!(kind == Failure::Reported && !detail.is_empty());
         let empty = Some(Err((Failure::EmptyOutput, "its output o is empty".to_owned())));
         assert_eq!(failure(End { output: empty, ..end(0, "{}") }).0, Failure::EmptyOutput);
+        let (used, limit) = (Some(3 << 30), Some(1 << 30));
+        let hoarded = End { ended: Some(Ended::Memory { used, limit }), ..end(9, "{}") };
+        assert_eq!(failure(hoarded).0, Failure::OutOfMemory);
+        let stderr = format!("{WORDS}/usr/bin/python3 could not be started: no\n");
+        match judge(7, End { stderr, ..end(126 << 8, "") }) {
+            Verdict::Failed { failure: Failure::SpawnFailed, detail, .. } => {
+                assert!(detail.starts_with("/usr/bin/python3"), "{detail}");
+            }
+            other => panic!("{other:?}"),
+        }
         let (kind, detail) = failure(end(0x100, ""));
         assert!(kind == Failure::ExitCode(1) && detail.ends_with("ValueError: no"), "{detail}");
         let (kind, detail) = failure(end(11, "{}"));

@@ -14,7 +14,7 @@ use std::{
 
 use shared::{
     failpoint::{self, Point},
-    job::Arch,
+    job::{Arch, Job},
     outcome::{Failure, Return, Verdict},
     script::{OUTPUT, Script},
 };
@@ -33,9 +33,11 @@ use super::{
 };
 use crate::{
     child::{self, Limits, Order, Orders},
-    job::{Bench, Taken, failed, returned},
+    job::{Bench, PROCESSES, Taken, failed, returned},
+    lease::Lease,
+    shim,
     slots::Slot,
-    spawn::Start,
+    spawn::{Bounds, Start, Ties},
 };
 
 /// What libraries are told of the cores that a script may use, unless its environment says it.
@@ -55,39 +57,41 @@ pub struct Scripts {
     pub drain: Duration,
 }
 
-/// Runs a script in a subprocess and a folder of its own; says what became of it, and how many
-/// seconds it ran.
+/// Runs a script in a subprocess and a folder of its own; says what became of it, how many seconds
+/// it ran, and the most memory that it used, in bytes, where that was measured.
 pub async fn attempt(
     bench: &Bench,
     slot: &Slot,
-    taken: &Taken,
-    script: &Script,
+    (taken, script): (&Taken, &Script),
+    lease: Option<Arc<Lease>>,
     orders: Orders,
-) -> (Verdict, f64) {
+) -> (Verdict, f64, Option<u64>) {
     let scripts = &bench.scripts;
     let found = find::script(&scripts.folders, &script.name)
         .and_then(|path| Ok((find::python(&scripts.python)?, path)));
     let (python, path) = match found {
         Ok(found) => found,
-        Err(error) => return (returned(Return::NeverFits, error.to_string()), 0.0),
+        Err(error) => return (returned(Return::NeverFits, error.to_string()), 0.0, None),
     };
     let attempts = scripts.attempts.as_ref().ok_or_else(|| io::Error::other("it has no place"));
     let folder = match attempts.and_then(|attempts| attempts.begin(script.output.as_deref())) {
         Ok(folder) => folder,
         Err(error) => {
             let detail = format!("a folder for the attempt could not be made: {error}");
-            return (failed(Failure::SpawnFailed, detail, String::new()), 0.0);
+            return (failed(Failure::SpawnFailed, detail, String::new()), 0.0, None);
         }
     };
     let (job, run) = (&taken.job.id, &taken.job.run);
     tracing::debug!(run, job, folder = %folder.display(), "a script starts");
     let began = Instant::now();
     let start = start_of(slot, taken, script, (&python, &path, &folder));
-    let verdict = match in_folder(bench, taken, script, start, &folder, orders).await {
-        Ok(verdict) => verdict,
+    let ties = ties(slot, taken, lease);
+    let ran = in_folder(bench, (taken, script), (start, ties), &folder, orders).await;
+    let (verdict, peak_bytes) = match ran {
+        Ok(ran) => ran,
         Err(error) => {
             let detail = format!("{} could not be started: {error}", python.display());
-            failed(Failure::SpawnFailed, detail, String::new())
+            (failed(Failure::SpawnFailed, detail, String::new()), None)
         }
     };
     let seconds = began.elapsed().as_secs_f64();
@@ -95,19 +99,29 @@ pub async fn attempt(
     if !awaited && let Err(error) = spawn_blocking(move || folders::discard(&folder)).await {
         tracing::warn!(%error, "an attempt's folder was not deleted");
     }
-    (verdict, seconds)
+    (verdict, seconds, peak_bytes)
+}
+
+/// What a script is tied to: a session of its own, the worker's life, its device and its memory.
+fn ties(slot: &Slot, taken: &Taken, lease: Option<Arc<Lease>>) -> Ties {
+    let Job { run, id, memory_mb, .. } = &taken.job;
+    let bounds = Bounds {
+        memory_bytes: memory_mb.checked_mul(1 << 20).filter(|bytes| *bytes > 0),
+        processes: PROCESSES,
+        has_gpu: slot.gpu.is_some(),
+    };
+    Ties { name: format!("{run}/{id}"), lease, bounds: Some(bounds), shim: Some(shim::OWN.into()) }
 }
 
 /// Starts the script, watches it and looks at what it left in its folder.
 async fn in_folder(
     bench: &Bench,
-    taken: &Taken,
-    script: &Script,
-    start: Start,
+    (taken, script): (&Taken, &Script),
+    (start, ties): (Start, Ties),
     folder: &Path,
     orders: Orders,
-) -> io::Result<Verdict> {
-    let child = bench.spawner.start(start).await?;
+) -> io::Result<(Verdict, Option<u64>)> {
+    let child = bench.spawner.start_tied(start, ties).await?;
     failpoint::pass(Point::ChildStarted);
     let limit = Duration::try_from_secs_f64(taken.job.time_limit_seconds);
     let limits = Limits {
@@ -139,8 +153,8 @@ async fn in_folder(
         }
     };
     let (line, stderr) = (ending.stdout.last_line(), ending.stderr.text());
-    let index = script.index;
-    Ok(judge(index, End { status: ending.status, ended: ending.ended, line, stderr, output }))
+    let end = End { status: ending.status, ended: ending.ended, line, stderr, output };
+    Ok((judge(script.index, end), ending.peak_bytes))
 }
 
 /// Passes orders on as scripts are to hear them: a paused run's go on to their end, and a draining

@@ -81,8 +81,14 @@ impl Rig {
             .arg(config)
             .env_remove("RIGQUEUE_CONFIG")
             .env_remove("RIGQUEUE_PARENT")
+            .env_remove("RIGQUEUE_SYSTEM_ROOT")
+            .env_remove("CUDA_VISIBLE_DEVICES")
+            .env_remove("ROCR_VISIBLE_DEVICES")
+            .env_remove("HIP_VISIBLE_DEVICES")
+            .env_remove("GPU_DEVICE_ORDINAL")
             .env("RIGQUEUE_BROKER", url(self.folder.path()))
             .env("RIGQUEUE_HOME", self.folder.path().join("home"))
+            .env("RIGQUEUE_RUNTIME", self.folder.path().join("runtime"))
             .env("RIGQUEUE_LOG", "debug")
             .env("FAKE_PIDS", self.folder.path().join("pids"));
         command

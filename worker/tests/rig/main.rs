@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod bench;
+mod cards;
+mod devices;
 mod ending;
 mod harness;
 mod messages;

@@ -7,7 +7,10 @@ use shared::{
     wire,
 };
 
-use crate::harness::{Rig, job, queue};
+use crate::{
+    cards::{Machine, ROOT},
+    harness::{Rig, job, queue},
+};
 
 const SETTINGS: &str = "[worker]\nslots = 1\ngrace = \"300ms\"\n[planner]\ntarget_seconds = 7.5\n";
 /// For runners that are ended because they say nothing.
@@ -174,11 +177,16 @@ async fn each_architecture_has_its_runner_and_its_queue() {
             }
         }
         let mut command = rig.command(&program, SETTINGS);
-        command.args(args).env("FAKE_RUNNER", "arguments");
+        let root = rig.folder.path().join("machine");
+        Machine::of_rx6600(&root, 2).nvidia(2);
+        command.args(args).env("FAKE_RUNNER", "arguments").env(ROOT, root);
         let _worker = crate::harness::Worker::start(command, &rig.log());
         rig.publish(&own).await;
         let outcome = rig.outcome().await;
         assert!(outcome.device.name.starts_with("gpu"), "{outcome:?}");
+        let model =
+            if arch == Arch::Cuda { "NVIDIA GeForce RTX 3080 Ti" } else { "AMD Radeon RX 6600" };
+        assert_eq!(outcome.device.model, model);
         let Verdict::Failed { detail, .. } = outcome.verdict else { panic!("{outcome:?}") };
         assert_eq!(detail, "--threads 1", "no thief: it is its own queue");
     }

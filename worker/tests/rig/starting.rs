@@ -8,7 +8,7 @@ async fn refused(prepare: impl FnOnce(&Rig, &mut std::process::Command)) -> (Opt
     let rig = Rig::new().await;
     let program = rig.install(&fake_runner());
     let mut command = rig.command(&program, "");
-    command.env("RIGQUEUE_LOG", "warn");
+    command.env("RIGQUEUE_LOG", "warn").env("RIGQUEUE_SYSTEM_ROOT", rig.folder.path());
     prepare(&rig, &mut command);
     let Output { status, stdout, stderr } = command.output().unwrap();
     assert!(stdout.is_empty());
@@ -28,7 +28,8 @@ async fn each_refusal_is_one_line() {
         (vec!["--slots", "none"], "slots is 'none'"),
         (vec!["--slots", "0"], "slots is '0'"),
         (vec!["--arch", "abacus"], "abacus"),
-        (vec!["--arch", "cuda", "--slots", "auto"], "worker.slots"),
+        (vec!["--arch", "rocm", "--slots", "auto"], "no GPU for it"),
+        (vec!["--arch", "rocm", "--slots", "2"], "no GPU for it"),
         (vec!["--node", "a node"], "'a node'"),
         (vec!["--config", "/nowhere.toml"], "/nowhere.toml"),
     ] {

@@ -6,6 +6,7 @@ mod broker;
 mod channels;
 mod consuming;
 mod dial;
+mod examine;
 mod lasting;
 mod ledger;
 mod listener;
@@ -19,4 +20,5 @@ mod topology;
 mod trouble;
 
 pub use broker::RabbitBroker;
+pub use examine::{Examination, Examining, examine};
 pub use topology::{Topology, TopologyReport, apply_topology, check_topology};

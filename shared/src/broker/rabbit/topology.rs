@@ -217,6 +217,26 @@ impl Topology {
         BrokerError::Owned { url: self.address.shown.clone(), owner, ledger: uuid.to_owned() }
     }
 
+    /// Tries something on a channel of its own: `Some` says whether we may, or why not, `None` that
+    /// it could not be tried.
+    pub(super) async fn may(
+        &self,
+        name: &str,
+        attempt: impl AsyncFnOnce(&Channel) -> lapin::Result<bool>,
+    ) -> Result<Option<Result<(), String>>, BrokerError> {
+        let mut tried = false;
+        let attempt = async |channel: &Channel| {
+            tried = attempt(channel).await?;
+            Ok(())
+        };
+        match self.asked(name, attempt).await {
+            Ok(Found::Fine) => Ok(tried.then_some(Ok(()))),
+            Ok(Found::Missing) => Ok(None),
+            Ok(Found::Conflict(why)) | Err(BrokerError::Refused { why, .. }) => Ok(Some(Err(why))),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Does one thing on a channel of its own.
     async fn asked(
         &self,

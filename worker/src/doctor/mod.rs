@@ -1,0 +1,10 @@
+//! `worker doctor`: what this machine, its settings and its broker lack.
+
+mod broker;
+mod examination;
+mod findings;
+mod machine;
+mod management;
+mod scripts;
+
+pub use examination::{Subject, run};
