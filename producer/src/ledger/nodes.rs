@@ -1,7 +1,11 @@
 //! Nodes: who was heard lately, with what slots, holding which jobs.
 
 use rusqlite::{Connection, params};
-use shared::{job::Job, messages::Heartbeat, wire::Wire as _};
+use shared::{
+    job::{Job, Task},
+    messages::Heartbeat,
+    wire::Wire as _,
+};
 
 use super::{
     open::{Ledger, LedgerError},
@@ -35,8 +39,8 @@ pub(super) fn all_refused(db: &Connection, job: &Job, now: f64) -> Result<bool, 
             any = true;
             continue;
         }
-        // Every runner can run every sieve.
-        let could = job.queue_kind() == "seed"
+        // Every runner can run every sieve, and some scripts run anywhere.
+        let could = !matches!(&job.task, Task::Script(script) if !script.anywhere)
             || Heartbeat::from_body(&heartbeat)
                 .is_ok_and(|beat| beat.slots.iter().any(|slot| slot.arch == job.arch));
         if could {
