@@ -238,23 +238,23 @@ fn node(settings: &Settings, name: &str, slots: &[Arc<Slot>]) -> Result<Node, Wo
     let worker = &settings.worker;
     let folder = runtime_folder()?;
     let using = system("using the runtime folder");
-    let here = System::here();
+    let system_files = System::here();
+    let gpus: Vec<Gpu> = slots.iter().filter_map(|slot| slot.gpu.clone()).collect();
+    let gauges = Gauges::start(&gpus, &system_files);
     let rules = Rules {
-        source: MemorySource::below(here.root()),
+        source: MemorySource::below(system_files.root()),
         reserve: worker.reserve_memory_mb.saturating_mul(1 << 20),
         wait: worker.admission_wait.duration(),
     };
     let (jobs, scripts) = (worker.max_jobs, worker.max_concurrent_script_jobs);
     let profile = settings.arch.get(&worker.arch);
     let spacing = profile.map_or(Duration::ZERO, |profile| profile.start_spacing.duration());
-    let gpus: Vec<Gpu> = slots.iter().filter_map(|slot| slot.gpu.clone()).collect();
-    let gauges = Gauges::start(&gpus, &here).map_err(system("starting the gauges' threads"))?;
     Ok(Node {
         limits: Limits::open(&folder, name, jobs, scripts).map_err(&using)?,
         spacing: Spacing::open(&folder, name, worker.arch.name(), spacing).map_err(&using)?,
         gate: Gate::new(rules, worker.arch, slots.len()),
         leases: folder,
-        gauge: Arc::new(gauges),
+        gauge: Arc::new(gauges.map_err(system("starting the gauges' threads"))?),
     })
 }
 

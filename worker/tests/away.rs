@@ -22,7 +22,7 @@ use tokio::sync::{Mutex, Notify};
 use worker::{
     WorkerError,
     admission::{Gate, Limits, MemorySource, Rules, Spacing},
-    health::NoGauge,
+    devices::{Gauges, System},
     job::Bench,
     scripts::Scripts,
     service::{Node, Service},
@@ -101,7 +101,7 @@ fn node(folder: &std::path::Path, slots: usize) -> Node {
         spacing: Spacing::open(folder, "node", "cpu", Duration::ZERO).unwrap(),
         gate: Gate::new(rules, Arch::Cpu, slots),
         leases: folder.to_owned(),
-        gauge: Arc::new(NoGauge),
+        gauge: Arc::new(Gauges::start(&[], &System::here()).unwrap()),
     }
 }
 

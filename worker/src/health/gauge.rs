@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use shared::{health::Health, job::Arch};
@@ -18,6 +19,9 @@ use crate::{
 /// What a device's memory may differ by from one time that it is idle to the next, in bytes.
 const SLACK: u64 = 64 << 20;
 
+/// After a job that was over sooner nothing is waited for.
+const BRIEF: Duration = Duration::from_secs(1);
+
 /// Tells how devices are. Nothing in here may wait for a device: a hung one may never answer.
 pub trait Gauge: Debug + Send + Sync {
     /// Has every device read anew, some time soon.
@@ -25,18 +29,6 @@ pub trait Gauge: Debug + Send + Sync {
 
     /// How a device was when it was last read; unread before that.
     fn health(&self, gpu: &Gpu) -> Health;
-}
-
-/// Where there is nothing to read, as for processor cores.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct NoGauge;
-
-impl Gauge for NoGauge {
-    fn ask(&self) {}
-
-    fn health(&self, _: &Gpu) -> Health {
-        Health::default()
-    }
 }
 
 impl Gauge for Gauges {
@@ -53,13 +45,20 @@ impl Gauge for Gauges {
 /// read: NVIDIA's library is asked too seldom for it, and its driver frees memory with the process.
 #[must_use]
 pub fn memory_is_back(gauge: &Arc<dyn Gauge>, gpu: &Gpu) -> Option<MemoryIsBack> {
+    is_back_after(gauge, gpu, BRIEF)
+}
+
+fn is_back_after(gauge: &Arc<dyn Gauge>, gpu: &Gpu, least: Duration) -> Option<MemoryIsBack> {
     if gpu.arch != Arch::Rocm {
         return None;
     }
     let before = gauge.health(gpu).readings.memory_used_bytes?;
     let (gauge, gpu) = (Arc::clone(gauge), gpu.clone());
-    let asked = AtomicBool::new(false);
+    let (leased, asked) = (Instant::now(), AtomicBool::new(false));
     Some(Box::new(move || {
+        if leased.elapsed() < least {
+            return Some(true);
+        }
         // The last reading may be older than the job.
         let is_new = asked.swap(true, Ordering::Relaxed);
         gauge.ask();
@@ -93,7 +92,7 @@ mod tests {
     fn a_devices_memory_is_waited_for_where_it_is_read() {
         let used = Arc::new(Used(Mutex::new(Some(1 << 30))));
         let gauge = Arc::clone(&used) as Arc<dyn Gauge>;
-        let is_back = memory_is_back(&gauge, &gpu()).unwrap();
+        let is_back = is_back_after(&gauge, &gpu(), Duration::ZERO).unwrap();
         assert_eq!(is_back(), Some(false), "not by what was read before");
         *used.0.lock().unwrap() = Some(3 << 30);
         assert_eq!(is_back(), Some(false));
@@ -101,6 +100,6 @@ mod tests {
         assert_eq!(is_back(), Some(true));
         *used.0.lock().unwrap() = None;
         assert_eq!(is_back(), None);
-        assert!(memory_is_back(&gauge, &gpu()).is_none());
+        assert!(memory_is_back(&gauge, &gpu()).is_none(), "what is not read is not waited for");
     }
 }
