@@ -25,8 +25,10 @@ use tracing::{error, info, warn};
 
 use crate::{
     export::{self, ExportError},
-    ledger::{Applied, Ledger, LedgerError, Record, RunState},
+    ledger::{Applied, Ledger, LedgerError, Record},
+    outputs,
     reconcile::{RestError, Silence, plan_rest},
+    run_manifest,
 };
 
 /// Results handed over unacknowledged: a few batches' worth.
@@ -44,6 +46,10 @@ const CHECK: Duration = Duration::from_secs(5);
 const NOTE: Duration = Duration::from_secs(1);
 /// How often the ledger is asked whether a command changed it: one read of shared memory.
 const LOOK: Duration = Duration::from_millis(100);
+/// How often outputs are tried again that could not be put in place.
+const PLACE: Duration = Duration::from_secs(60);
+/// Successes whose outputs are put in place at a time.
+const PLACES: u32 = 500;
 /// The broker's own dead letters, handed over unacknowledged.
 const DEAD_PREFETCH: u16 = 64;
 /// The first and the longest wait before trying a broker again that refused.
@@ -172,19 +178,21 @@ impl Aggregator {
 
     async fn work_on_queues(&mut self, until: Option<&str>) -> Result<(), AggregateError> {
         let mut results = self.broker.subscribe(topology::RESULTS_SEED, PREFETCH).await?;
+        let mut scripts = self.broker.subscribe(topology::RESULTS_SCRIPT, PREFETCH).await?;
         let mut dead = self.broker.subscribe(topology::RESULTS_DEAD, DEAD_PREFETCH).await?;
         let mut events = self.broker.listen().await?;
         self.was_let_in = true;
         self.write_outputs();
-        let mut ticks = [TELL, CHECK, NOTE, LOOK].map(interval);
+        let mut ticks = [TELL, CHECK, NOTE, LOOK, PLACE].map(interval);
         for tick in &mut ticks {
             tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         }
-        let [mut tell, mut check, mut note, mut look] = ticks;
+        let [mut tell, mut check, mut note, mut look, mut place] = ticks;
         while !self.has_ended(until)? {
             let posting = self.next_post()?;
             let step = tokio::select! {
                 batch = results.next(BATCH) => self.take_batch(batch?).await,
+                batch = scripts.next(BATCH) => self.take_batch(batch?).await,
                 batch = dead.next(BATCH) => self.take_batch(batch?).await,
                 event = events.next() => self.hear(&event?).await,
                 () = sleep_until(posting) => self.post().await,
@@ -192,6 +200,7 @@ impl Aggregator {
                 _ = check.tick() => self.check_queues().await,
                 _ = note.tick() => self.note().await,
                 _ = look.tick() => self.look().await,
+                _ = place.tick() => self.place_again().await,
             };
             match step {
                 // A full disk, say: every step can be taken again, and nothing is lost meanwhile.
@@ -222,21 +231,76 @@ impl Aggregator {
             }
             tags.push(delivery.tag);
         }
-        let applied = self.apply(records).await?;
+        let mut applied = self.apply(records).await?;
+        applied.merge(self.place_outputs(false).await?);
         failpoint::pass(Point::ResultsApplied);
         self.broker.ack(tags).await?;
         failpoint::pass(Point::ResultsAcknowledged);
+        self.say_what_changed(&applied).await
+    }
+
+    async fn say_what_changed(&mut self, applied: &Applied) -> Result<(), AggregateError> {
         self.silence.broken(&applied.touched, Instant::now());
         for (run, state) in &applied.ended {
             info!(run, state = state.name(), "run ended");
         }
-        if applied.ended.iter().any(|(_, state)| *state == RunState::Complete) {
+        if !applied.ended.is_empty() {
             self.write_outputs();
         }
         if applied.epochs_changed {
             self.tell_fleet().await?;
         }
         Ok(())
+    }
+
+    /// Puts the outputs of scripts into their folders, after the ledger has them and before
+    /// anybody hears that their run is complete.
+    async fn place_outputs(&mut self, troubled: bool) -> Result<Applied, AggregateError> {
+        let mut applied = Applied::default();
+        loop {
+            let successes = self.ledger.unplaced(troubled, PLACES)?;
+            if successes.is_empty() {
+                return Ok(applied);
+            }
+            let whole = !troubled && successes.len() == PLACES as usize;
+            let default = self.script_folder();
+            let mut tried = Vec::with_capacity(successes.len());
+            for success in successes {
+                let run = self.ledger.run(&success.run)?;
+                let manifest = run.as_ref().and_then(|run| run.manifest.as_ref());
+                let folder = outputs::folder_of(manifest, &success.run, &default);
+                let placed = tokio::task::block_in_place(|| outputs::place(&success, &folder));
+                let trouble = placed.err().map(|trouble| trouble.to_string());
+                if let Some(trouble) =
+                    trouble.as_ref().filter(|&t| Some(t) != success.trouble.as_ref())
+                {
+                    error!(
+                        run = success.run,
+                        job = success.job,
+                        "an output stays behind: {trouble}"
+                    );
+                }
+                tried.push((success, trouble));
+            }
+            applied.merge(self.patiently(|ledger| ledger.placed(&tried, now())).await?);
+            if !whole {
+                return Ok(applied);
+            }
+        }
+    }
+
+    /// Where the outputs of scripts belong whose run names no folder.
+    fn script_folder(&self) -> PathBuf {
+        self.output_dir.clone().unwrap_or_else(|| self.home.join("outputs"))
+    }
+
+    /// Tries again what could not be put in place.
+    async fn place_again(&mut self) -> Result<(), AggregateError> {
+        let applied = self.place_outputs(true).await?;
+        if applied.ended.is_empty() {
+            return Ok(());
+        }
+        self.say_what_changed(&applied).await
     }
 
     /// Applies a batch whole, else record by record, setting aside only what makes no sense.
@@ -372,14 +436,22 @@ impl Aggregator {
         }
         let posting = self.ledger.posting()?;
         let silent = self.silence.of(open.keys(), &posting, after, Instant::now());
-        if silent.is_empty() || !self.is_empty(topology::RESULTS_SEED).await? {
+        if silent.is_empty()
+            || !self.is_empty(topology::RESULTS_SEED).await?
+            || !self.is_empty(topology::RESULTS_SCRIPT).await?
+        {
             return Ok(());
         }
         for name in silent {
             let Some(run) = self.ledger.run(&name)? else { continue };
             let mut empty = true;
             if let Some(manifest) = &run.manifest {
-                for queue in topology::seed_queues(manifest.urgency) {
+                let queues = if manifest.scripts.is_some() {
+                    topology::script_queues(manifest.urgency).to_vec()
+                } else {
+                    topology::seed_queues(manifest.urgency).to_vec()
+                };
+                for queue in queues {
                     empty &= self.is_empty(&queue).await?;
                 }
             }
@@ -437,12 +509,18 @@ impl Aggregator {
     /// Writes the outputs of complete runs that have none yet. A folder that can't be written is
     /// said and tried again with the next complete run, or at the next start.
     fn write_outputs(&self) {
-        let Some(folder) = &self.output_dir else { return };
+        let default = self.script_folder();
         let write = || -> Result<(), ExportError> {
-            for name in self.ledger.without_outputs()? {
-                export::write_outputs(&self.ledger, &name, folder)?;
+            if let Some(folder) = &self.output_dir {
+                for name in self.ledger.without_outputs()? {
+                    export::write_outputs(&self.ledger, &name, folder)?;
+                    self.ledger.outputs_written(&name, now())?;
+                    info!(run = name, folder = %folder.display(), "outputs written");
+                }
+            }
+            for name in self.ledger.scripts_without_manifest()? {
+                run_manifest::write(&self.ledger, &name, &default)?;
                 self.ledger.outputs_written(&name, now())?;
-                info!(run = name, folder = %folder.display(), "outputs written");
             }
             Ok(())
         };

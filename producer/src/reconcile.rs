@@ -86,6 +86,9 @@ pub(crate) enum RestError {
     /// Nobody knows all of what it was to test.
     #[error("only {arrived} of its {wanted} candidates arrived")]
     Candidates { arrived: usize, wanted: u128 },
+    /// Nobody knows all of what it was to run.
+    #[error("only {arrived} of its {wanted} script jobs arrived")]
+    Scripts { arrived: usize, wanted: u128 },
     /// It can't be planned any more.
     #[error(transparent)]
     Plan(#[from] PlanError),
@@ -101,6 +104,9 @@ pub(crate) fn plan_rest(
     run: &RunRow,
 ) -> Result<Vec<Job>, RestError> {
     let manifest = run.manifest.as_ref().ok_or(RestError::NoManifest)?;
+    if manifest.scripts.is_some() {
+        return scripts_lacking(ledger, run, manifest);
+    }
     let candidates = if manifest.parts > 0 { ledger.candidates(run)? } else { Vec::new() };
     let (arrived, wanted) = (candidates.len(), manifest.requested.len());
     if manifest.parts > 0 && arrived as u128 != wanted {
@@ -108,6 +114,21 @@ pub(crate) fn plan_rest(
     }
     let (known, lacking) = (Known::of(ledger)?, ledger.lacking(run)?);
     Ok(jobs_for(settings, &known, manifest, candidates, &lacking)?)
+}
+
+/// The script jobs that are neither done nor dead, as they were published first.
+fn scripts_lacking(
+    ledger: &Ledger,
+    run: &RunRow,
+    manifest: &RunOpened,
+) -> Result<Vec<Job>, RestError> {
+    let (mut jobs, lacking) = (ledger.script_jobs(run)?, ledger.lacking(run)?);
+    let (arrived, wanted) = (jobs.len(), manifest.requested.len());
+    if arrived as u128 != wanted {
+        return Err(RestError::Scripts { arrived, wanted });
+    }
+    jobs.retain(|job| job.span().is_some_and(|place| lacking.contains(place.first())));
+    Ok(jobs)
 }
 
 fn jobs_for(

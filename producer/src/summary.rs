@@ -1,5 +1,7 @@
 //! What `status`, `run` and `enqueue --wait` say of a run: the JSON that others rely on.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use shared::{
     messages::RunOpened,
@@ -13,6 +15,7 @@ use crate::{
     aggregate::now,
     chance,
     ledger::{Kept, Ledger, LedgerError, RunRow, RunState},
+    script_summary::{self, ScriptRecord},
 };
 
 /// Survivors shown unless `--limit` says otherwise.
@@ -27,7 +30,7 @@ pub struct RunSummary {
     pub run: String,
     /// The pipeline step.
     pub step: Option<String>,
-    /// `sieve`, `reverse_sieve`, `correlation` or `analysis`.
+    /// `sieve`, `reverse_sieve`, `correlation`, `analysis` or `script`.
     pub kind: Option<String>,
     /// `open`, `paused`, `complete`, `cancelled` or `failed`.
     pub state: String,
@@ -57,6 +60,9 @@ pub struct RunSummary {
     /// What a correlation or an analysis asks, with its reports.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub statistics: Option<Reported>,
+    /// The script jobs, the first of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub results: Option<Vec<ScriptRecord>>,
     /// What to bear in mind of the family and the question.
     #[serde(default)]
     pub notes: Vec<String>,
@@ -114,6 +120,9 @@ pub struct Jobs {
     pub published: u64,
     /// Done.
     pub done: u64,
+    /// Failures of scripts, those that were tried again among them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<u64>,
     /// Tries after a failure.
     pub retried: u64,
     /// Queued again by reconciliation.
@@ -243,6 +252,7 @@ impl RunSummary {
         let sieve = manifest.and_then(|m| m.sieve.as_ref());
         let window = sieve.map_or(1, |sieve| sieve.draws.len());
         let seconds = (run.ended_at.unwrap_or_else(now) - run.opened_at).max(0.0);
+        let (held, in_progress) = held(ledger, run)?;
         let mut dead = ledger.dead_jobs(run)?;
         dead.truncate(20);
         #[expect(clippy::cast_precision_loss, reason = "a rate needs no more than 53 bits")]
@@ -264,6 +274,7 @@ impl RunSummary {
             expected_method: manifest.map(|m| m.expected_method.clone()),
             survivors: survivors.into_iter().map(|s| Record::new(s, window)).collect(),
             statistics: statistics(ledger, run, limit)?,
+            results: script_summary::records(ledger, run, limit, |job| held.contains(job))?,
             notes: match (sieve, manifest) {
                 (Some(sieve), Some(m)) => chance::notes(sieve, m.requested.len()),
                 _ => Vec::new(),
@@ -272,6 +283,10 @@ impl RunSummary {
             jobs: Jobs {
                 published: manifest.map_or(0, |m| m.jobs) + run.counts.rests,
                 done: run.counts.done,
+                failed: match manifest.and_then(|m| m.scripts.as_ref()) {
+                    Some(_) => Some(ledger.failures(run)?),
+                    None => None,
+                },
                 retried: run.counts.retried,
                 requeued: run.counts.requeued,
                 dead: run.counts.dead,
@@ -283,7 +298,7 @@ impl RunSummary {
             disagreements: ledger.disagreements(run)?.len(),
             seconds,
             seeds_per_second,
-            in_progress: in_progress(ledger, run)?,
+            in_progress,
         })
     }
 
@@ -336,13 +351,19 @@ fn statistics(ledger: &Ledger, run: &RunRow, limit: u64) -> Result<Option<Report
     Ok(Some(Reported { question, report_count, reports, composite_score }))
 }
 
-fn in_progress(ledger: &Ledger, run: &RunRow) -> Result<u128, LedgerError> {
+/// The jobs of a run that workers hold, and how many seeds those have tested.
+fn held(ledger: &Ledger, run: &RunRow) -> Result<(BTreeSet<String>, u128), LedgerError> {
+    let (mut jobs, mut tested) = (BTreeSet::new(), 0);
     if run.state.is_ended() {
-        return Ok(0);
+        return Ok((jobs, tested));
     }
     let nodes = ledger.nodes(now() - HEARD_LATELY)?;
     let held = nodes.iter().flat_map(|node| &node.heartbeat.slots).filter_map(|s| s.job.as_ref());
-    Ok(held.filter(|job| job.run == run.name).map(|job| u128::from(job.tested)).sum())
+    for job in held.filter(|job| job.run == run.name) {
+        jobs.insert(job.job.clone());
+        tested += u128::from(job.tested);
+    }
+    Ok((jobs, tested))
 }
 
 /// An expected count, with its standard error if it was sampled.

@@ -5,10 +5,12 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    script::{InvalidScript, Script},
     sieve::{InvalidSieve, Seeds, Sieve},
     spans::Span,
     statistics::{InvalidStatistics, Statistics},
     structure::{Unsuited, suits},
+    topology,
     witness::Witness,
 };
 
@@ -200,14 +202,17 @@ pub enum Task {
         /// The seeds it is put to.
         seeds: Seeds,
     },
+    /// A Python script.
+    Script(Script),
 }
 
 impl Task {
-    /// The seeds that its question is put to.
+    /// The seeds that its question is put to; a script has none.
     #[must_use]
-    pub const fn seeds(&self) -> &Seeds {
+    pub const fn seeds(&self) -> Option<&Seeds> {
         match self {
-            Self::Sieve { seeds, .. } | Self::Statistics { seeds, .. } => seeds,
+            Self::Sieve { seeds, .. } | Self::Statistics { seeds, .. } => Some(seeds),
+            Self::Script(_) => None,
         }
     }
 }
@@ -222,6 +227,9 @@ pub enum InvalidJob {
     /// Its statistics make no sense.
     #[error(transparent)]
     Statistics(#[from] InvalidStatistics),
+    /// Its script can't be started.
+    #[error(transparent)]
+    Script(#[from] InvalidScript),
     /// Seeds beyond what the family takes.
     #[error("the seeds reach {last}, but {family} takes {bits}-bit seeds")]
     SeedWidth {
@@ -249,28 +257,46 @@ pub enum InvalidJob {
 }
 
 impl Job {
-    /// `seed` or `script`: which queues and results it goes through.
+    /// Whether it is a script.
     #[must_use]
-    pub const fn queue_kind(&self) -> &'static str {
-        match self.task {
-            Task::Sieve { .. } | Task::Statistics { .. } => "seed",
+    pub const fn is_script(&self) -> bool {
+        matches!(self.task, Task::Script(_))
+    }
+
+    /// The queue that it is published to.
+    #[must_use]
+    pub fn queue(&self) -> String {
+        match &self.task {
+            Task::Sieve { .. } | Task::Statistics { .. } => {
+                topology::seed_queue(self.arch, self.urgency)
+            }
+            Task::Script(script) => {
+                topology::script_queue((!script.anywhere).then_some(self.arch), self.urgency)
+            }
         }
     }
 
-    /// What it covers (seeds or candidate indices). `None` for an empty candidate list.
+    /// What it covers: seeds, candidate indices, or a script's place in its run's list. `None` for
+    /// an empty candidate list.
     #[must_use]
     pub fn span(&self) -> Option<Span> {
-        self.task.seeds().span()
+        match &self.task {
+            Task::Sieve { seeds, .. } | Task::Statistics { seeds, .. } => seeds.span(),
+            Task::Script(script) => Span::new(script.index, script.index).ok(),
+        }
     }
 
-    /// This job for another part of its seeds: `None` when `span` lies outside.
+    /// This job for another part of its seeds: `None` when `span` lies outside. A script has no
+    /// parts but the whole.
     #[must_use]
     pub fn for_part(&self, span: Span) -> Option<Self> {
+        let whole = self.span();
         let mut part = self.clone();
         match &mut part.task {
             Task::Sieve { seeds, .. } | Task::Statistics { seeds, .. } => {
                 *seeds = seeds.slice(span)?;
             }
+            Task::Script(_) => return (whole == Some(span)).then_some(part),
         }
         Some(part)
     }
@@ -287,7 +313,7 @@ impl Job {
                 return Err(InvalidJob::Seconds { name, value: value.to_string() });
             }
         }
-        let (family, bits) = match &self.task {
+        let (seeds, family, bits) = match &self.task {
             Task::Sieve { sieve, seeds, witness } => {
                 sieve.validate()?;
                 sieve.validate_witness(*witness)?;
@@ -297,14 +323,15 @@ impl Job {
                         return Err(Unsuited::Candidates.into());
                     }
                 }
-                (sieve.family.name(), sieve.family.about().seed_bits)
+                (seeds, sieve.family.name(), sieve.family.about().seed_bits)
             }
-            Task::Statistics { statistics, .. } => {
+            Task::Statistics { statistics, seeds } => {
                 statistics.validate()?;
-                (statistics.generator(), statistics.seed_bits())
+                (seeds, statistics.generator(), statistics.seed_bits())
             }
+            Task::Script(script) => return Ok(script.validate()?),
         };
-        let last = match self.task.seeds() {
+        let last = match seeds {
             Seeds::Range(span) => span.last(),
             Seeds::Candidates { seeds, .. } => {
                 if seeds.is_empty() || seeds.len() > MAX_CANDIDATES || self.span().is_none() {

@@ -19,6 +19,7 @@ pub mod rates;
 pub mod retry;
 pub mod runner;
 pub mod screen;
+pub mod script;
 #[cfg(feature = "broker")]
 pub mod service_manager;
 #[cfg(feature = "broker")]

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     health::Health,
-    job::{Arch, Engine, Urgency},
+    job::{Arch, Engine, Job, Urgency},
     outcome::Device,
     rates::MeasuredRate,
     sieve::Sieve,
@@ -14,7 +14,7 @@ use crate::{
     statistics::Statistics,
 };
 
-/// The most bytes of candidates in one [`RunPart`].
+/// The most bytes of candidates or jobs in one [`RunPart`].
 pub const MAX_PART_BYTES: usize = 512 * 1024;
 
 /// A run's manifest: what the ledger must know of it, published before its first job.
@@ -26,8 +26,8 @@ pub struct RunOpened {
     pub epoch: u32,
     /// The pipeline step, `2` for sieves.
     pub step: String,
-    /// `sieve`, `reverse_sieve`, `correlation`, `analysis`, or `verify` for a verification of
-    /// another run.
+    /// `sieve`, `reverse_sieve`, `correlation`, `analysis`, `script`, or `verify` for a
+    /// verification of another run.
     pub kind: String,
     /// A sieve's question; `None` for statistics.
     #[serde(default)]
@@ -35,7 +35,11 @@ pub struct RunOpened {
     /// The question of `correlation` and `analysis`.
     #[serde(default)]
     pub statistics: Option<Statistics>,
-    /// What is to be covered: seeds, or the indices of the candidate list.
+    /// How the outputs of scripts are kept; `None` for anything but scripts.
+    #[serde(default)]
+    pub scripts: Option<ScriptOutputs>,
+    /// What is to be covered: seeds, the indices of the candidate list, or the places of scripts
+    /// in theirs.
     pub requested: Span,
     /// The parts of `requested` that are to be covered, for a verification of samples; empty for
     /// all of it.
@@ -89,6 +93,17 @@ impl RunOpened {
     }
 }
 
+/// Where the outputs of a run's scripts belong.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScriptOutputs {
+    /// The folder, absolute; `None` for the aggregator's own.
+    #[serde(default)]
+    pub dir: Option<String>,
+    /// Whether they lie in that folder itself and not in one of the run's own inside it.
+    #[serde(default)]
+    pub preserve_paths: bool,
+}
+
 /// How many dead jobs a run survives.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -99,17 +114,21 @@ pub enum MaxDead {
     Percent(f64),
 }
 
-/// A part of a manifest: candidates, in the list's order.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// A part of a manifest: candidates or script jobs, in the list's order.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunPart {
     /// The run's id.
     pub run: String,
     /// Which part this is, from 0.
     pub part: u32,
-    /// The index of its first candidate in the whole list.
+    /// The index of its first candidate or job in the whole list.
     pub first_index: u64,
     /// The candidates.
+    #[serde(default)]
     pub seeds: Vec<u64>,
+    /// The script jobs, as they are published first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub jobs: Vec<Job>,
 }
 
 /// Jobs were published: wake up and look.

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     job::{Arch, Engine},
+    script::ScriptResult,
     spans::Span,
     statistics::Report,
     witness::NearMisses,
@@ -64,6 +65,8 @@ pub struct Device {
 pub enum Verdict {
     /// It did what it reports, whole or short.
     Done(SieveResult),
+    /// Its script succeeded.
+    Finished(ScriptResult),
     /// It failed; whose fault is in the kind.
     Failed {
         /// What kind of failure.

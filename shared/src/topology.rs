@@ -48,6 +48,13 @@ pub fn seed_queues(urgency: Urgency) -> [String; 3] {
     Arch::ALL.map(|arch| seed_queue(arch, urgency))
 }
 
+/// The queues of script jobs of an urgency: one of each architecture, and the one for any.
+#[must_use]
+pub fn script_queues(urgency: Urgency) -> [String; 4] {
+    let [cuda, rocm, cpu] = Arch::ALL.map(Some);
+    [cuda, rocm, cpu, None].map(|arch| script_queue(arch, urgency))
+}
+
 /// The queue of script jobs for an architecture (`None`: any) and urgency.
 #[must_use]
 pub fn script_queue(arch: Option<Arch>, urgency: Urgency) -> String {
@@ -101,6 +108,12 @@ pub fn exchange_of(queue: &str) -> &'static str {
     }
 }
 
+/// The queue that the outcomes of a job queue's jobs go to.
+#[must_use]
+pub fn results_of(job_queue: &str) -> &'static str {
+    if job_queue.starts_with("jobs.script.") { RESULTS_SCRIPT } else { RESULTS_SEED }
+}
+
 /// The queue that one listener declares for its own use on the events exchange.
 #[must_use]
 pub fn events_queue(node: &str, instance: &str) -> String {
@@ -118,5 +131,7 @@ mod tests {
             assert!(queues.iter().any(|queue| queue == name), "{name} in {queues:?}");
         }
         assert_eq!(queues.len(), 3 * 3 + 4 * 3);
+        let scripts = queues.iter().filter(|queue| results_of(queue) == RESULTS_SCRIPT);
+        assert_eq!(scripts.count(), 4 * 3);
     }
 }

@@ -217,6 +217,7 @@ impl Wire for Job {
         let kind = match &self.task {
             Task::Sieve { sieve, .. } => format!("sieve {}", sieve.family),
             Task::Statistics { statistics, .. } => statistics.to_string(),
+            Task::Script(script) => format!("script {}", script.name),
         };
         headers([
             ("run", self.run.clone()),
@@ -245,6 +246,7 @@ impl Wire for Outcome {
                 let spans: Vec<String> = result.tested.iter().map(Span::to_string).collect();
                 ("done", ("range", spans.join(" ")))
             }
+            Verdict::Finished(result) => ("done", ("range", result.index.to_string())),
             Verdict::Failed { failure, detail, .. } => {
                 ("failed", ("last_error", format!("{failure}: {detail}")))
             }
@@ -264,7 +266,11 @@ impl Wire for RunOpened {
     fn headers(&self) -> Headers {
         headers([
             ("run", self.run.clone()),
-            ("kind", format!("{} {}", self.kind, self.generator().unwrap_or("unknown"))),
+            (
+                "kind",
+                self.generator()
+                    .map_or_else(|| self.kind.clone(), |name| format!("{} {name}", self.kind)),
+            ),
             ("range", self.requested.to_string()),
         ])
     }

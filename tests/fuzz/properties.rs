@@ -5,6 +5,7 @@
 
 use std::{
     cell::RefCell,
+    collections::BTreeSet,
     fmt::Display,
     fs::File,
     io::Write as _,
@@ -15,14 +16,15 @@ use std::{
 use producer::{
     candidates,
     certificate::{Certificate, hash_survivors},
-    draws,
+    draws, jobs_file,
+    script_request::{ScriptOptions, ScriptRun},
     verify::{Certified, Random, parse_survivors},
 };
 use rustix::fs::{MemfdFlags, memfd_create};
 use shared::{
     families::Family,
-    job::Job,
-    messages::{Bell, FleetState, Heartbeat, RunOpened, RunPart},
+    job::{Job, Task, Urgency},
+    messages::{Bell, FleetState, Heartbeat, MaxDead, RunOpened, RunPart},
     outcome::{Outcome, Survivor, Verdict},
     runner::{Frame, read_frame},
     settings::Layers,
@@ -34,7 +36,7 @@ use worker::output::Frames;
 pub(crate) type Property = fn(&[u8]);
 
 /// Every property, by the name of its fuzz target.
-pub(crate) const TARGETS: [(&str, Property); 7] = [
+pub(crate) const TARGETS: [(&str, Property); 8] = [
     ("wire", messages),
     ("frames", frames),
     ("draws", draws),
@@ -42,6 +44,7 @@ pub(crate) const TARGETS: [(&str, Property); 7] = [
     ("survivors", survivors),
     ("certificate", certificates),
     ("settings", settings),
+    ("jobs", jobs_files),
 ];
 
 /// An error is for people: one line, nothing that moves a terminal's cursor, no flood.
@@ -85,14 +88,18 @@ fn messages(bytes: &[u8]) {
                 }
             }
         }
-        1 => {
-            if let Some(outcome) = message::<Outcome>(schema, body)
-                && let Verdict::Done(result) = outcome.verdict
-            {
+        1 => match message::<Outcome>(schema, body).map(|outcome| outcome.verdict) {
+            Some(Verdict::Done(result)) => {
                 let count = result.survivors.iter().count();
                 assert!(!result.survivors.is_whole() || count == result.survivors.len());
             }
-        }
+            Some(Verdict::Finished(result)) => {
+                if let Err(why) = result.validate() {
+                    check_error(why);
+                }
+            }
+            _ => {}
+        },
         2 => {
             if let Some(RunOpened { sieve, statistics, .. }) = message(schema, body) {
                 if let Some(Err(error)) = sieve.map(|sieve| sieve.validate()) {
@@ -228,6 +235,49 @@ fn certificates(bytes: &[u8]) {
             let share = percent.parse().expect("a share");
             let blocks = certified.blocks(share, 60.0, 1e9, &mut Random::new(1));
             assert!(blocks.seeds > 0);
+        }
+    }
+}
+
+fn jobs_files(bytes: &[u8]) {
+    let entries = match jobs_file::parse(bytes) {
+        Err(error) => return check_error(error),
+        Ok(entries) => entries,
+    };
+    assert!(!entries.is_empty() && entries.len() <= jobs_file::MAX_JOBS);
+    let ids: BTreeSet<&str> = entries.iter().map(|entry| entry.id.as_str()).collect();
+    assert_eq!(ids.len(), entries.len(), "an id that is there twice");
+    let settings = Layers::load(None).and_then(|layers| layers.settings()).expect("the defaults");
+    let options = ScriptOptions {
+        step: "3".to_owned(),
+        arch: None,
+        urgency: Urgency::Normal,
+        max_dead: MaxDead::Percent(1.0),
+        max_attempts: 3,
+        output_dir: Some("/out".into()),
+        preserve_paths: false,
+    };
+    match ScriptRun::new(entries, options, &settings) {
+        Err(error) => check_error(error),
+        Ok(run) => {
+            // Whatever is published, a worker would start, and no output leaves its folder.
+            for job in run.jobs("r") {
+                job.validate().expect("our own job");
+                let Task::Script(script) = &job.task else { panic!("a script") };
+                let lands = script.output.iter().map(|output| Path::new("/out/r").join(output));
+                for path in lands {
+                    assert!(path.starts_with("/out/r") && !path.to_string_lossy().contains("/../"));
+                }
+                wire::encode(&job).expect("our own job");
+            }
+            let parts = run.parts("r");
+            assert_eq!(
+                parts.iter().map(|part| part.jobs.len()).sum::<usize>(),
+                run.jobs("r").count()
+            );
+            for part in &parts {
+                wire::encode(part).expect("a part that fits into a message");
+            }
         }
     }
 }

@@ -24,13 +24,14 @@ use crate::{
     lease::Lease,
     memory::gib,
     output::{Frames, Last, last_line},
+    scripts::{self, Scripts},
     shim,
     slots::Slot,
     spawn::{Bounds, Spawner, Start, Ties},
 };
 
 /// How many processes and threads a runner with bounds may have: one for each core, and then some.
-const PROCESSES: u64 = 4096;
+pub(crate) const PROCESSES: u64 = 4096;
 
 /// What every job of this worker has in common.
 #[derive(Debug)]
@@ -49,6 +50,8 @@ pub struct Bench {
     pub target_seconds: f64,
     /// What `worker bench` measured on slots like this worker's.
     pub measured: Vec<MeasuredRate>,
+    /// How scripts are run.
+    pub scripts: Scripts,
 }
 
 /// A job that was taken.
@@ -100,7 +103,10 @@ pub async fn run(
     }
     let lease = lease.map(Arc::new);
     let held = lease.clone();
-    let (verdict, seconds, peak_bytes) = attempt(bench, slot, taken, held, orders, progress).await;
+    let (verdict, seconds, peak_bytes) = match &taken.job.task {
+        Task::Script(script) => scripts::attempt(bench, slot, (taken, script), held, orders).await,
+        _ => attempt(bench, slot, taken, held, orders, progress).await,
+    };
     if let Some(lease) = lease {
         lease.memory_is_back().await;
     }
@@ -128,6 +134,7 @@ async fn attempt(
         args,
         env: Arc::clone(&slot.env),
         input: Arc::clone(&taken.bytes),
+        folder: None,
     };
     let Job { run, id, memory_mb, .. } = &taken.job;
     // What declares its need is held to it.
@@ -249,7 +256,7 @@ fn check(job: &Job, result: &SieveResult) -> Result<(), String> {
     if !answers {
         return Err("it answers another question than the job asks".to_owned());
     }
-    if let Seeds::Range(_) = job.task.seeds() {
+    if let Some(Seeds::Range(_)) = job.task.seeds() {
         let reports = result.reports.iter().map(Report::seed);
         let mut seeds = survivors.seeds.iter().copied().chain(reports);
         if let Some(seed) = seeds.find(|&seed| !tested.contains(seed)) {
@@ -290,16 +297,21 @@ pub fn outcome(
     seconds: f64,
 ) -> Outcome {
     let job = &taken.job;
-    let whole = matches!(&verdict, Verdict::Done(result) if job.span().is_some_and(|span| {
-        Spans::from_iter(result.tested.iter().copied()).holes(span).is_empty()
-    }));
+    let whole = match &verdict {
+        Verdict::Done(result) => job.span().is_some_and(|span| {
+            Spans::from_iter(result.tested.iter().copied()).holes(span).is_empty()
+        }),
+        Verdict::Finished(_) => true,
+        Verdict::Failed { .. } | Verdict::Returned { .. } => false,
+    };
     Outcome {
         run: job.run.clone(),
         epoch: job.epoch,
         job: job.id.clone(),
         seq: job.seq,
         attempt: job.attempt,
-        arch: job.arch,
+        // A script may have run on another one than it was published for.
+        arch: if job.is_script() { slot.arch } else { job.arch },
         node: bench.node.clone(),
         instance: bench.instance.clone(),
         device: slot.device.clone(),
@@ -353,7 +365,7 @@ pub fn encode(outcome: Outcome) -> Result<Message, wire::WireError> {
     wire::encode(&outcome).or_else(|error| {
         tracing::warn!(%error, run = outcome.run, job = outcome.job, "an outcome is too large");
         let verdict = match outcome.verdict {
-            Verdict::Done(_) => {
+            Verdict::Done(_) | Verdict::Finished(_) => {
                 failed(Failure::InvalidOutput, format!("its outcome: {error}"), String::new())
             }
             other => other,

@@ -14,6 +14,7 @@
 //! | [`runtime_folder()`], [`lease`] | where workers of one host meet; one process tree on one device |
 //! | [`fleet`] | what the aggregator wants every worker to know |
 //! | [`job`] | one job from its bytes to its outcome |
+//! | [`scripts`] | one script job: its folder, its child, what its end means |
 //! | [`spawn`], [`child`], [`output`] | one subprocess: its start, its watch, its end, its words |
 //! | [`shim`], [`cgroup`], [`memory`] | what programs that are none of ours are bound by |
 //! | [`marked`], [`orphans`] | processes by the mark in their environment; what a job leaves behind |
@@ -48,6 +49,7 @@ pub mod output;
 pub mod recent;
 pub mod report;
 mod runtime_folder;
+pub mod scripts;
 pub mod seats;
 pub mod service;
 pub mod setup;

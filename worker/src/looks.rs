@@ -5,7 +5,7 @@
 //! or the memory is wiped (every 10 s): a busy worker asks about once a job. Nothing in here
 //! knows time or brokers, so that the rules can be tested as they stand.
 
-use std::cell::LazyCell;
+use std::{cell::LazyCell, ops::Range};
 
 use shared::{
     job::{Arch, Urgency},
@@ -50,27 +50,33 @@ struct Queue {
 #[derive(Debug)]
 pub struct Looks {
     queues: Vec<Queue>,
-    /// The place of the own `low` queue.
-    low: usize,
+    /// The places of the own `low` queues.
+    low: Range<usize>,
     /// Jobs found, and looks that may yet find one.
     counted: u64,
 }
 
 impl Looks {
-    /// For slots of `arch`: its own `high`, normal and `low`, then (stealing) the others'.
+    /// For slots of `arch`: of each urgency its own pieces, its own scripts and the scripts that run
+    /// anywhere (if it runs any), then (stealing) the others' pieces.
     #[must_use]
-    pub fn new(arch: Arch) -> Self {
-        let own = Urgency::ALL.map(|urgency| (arch, urgency));
+    pub fn new(arch: Arch, scripts: bool) -> Self {
+        let own = Urgency::ALL.into_iter().flat_map(|urgency| {
+            let of_scripts = [Some(arch), None].map(|of| topology::script_queue(of, urgency));
+            let of_scripts = of_scripts.into_iter().filter(move |_| scripts);
+            let pieces = [topology::seed_queue(arch, urgency)];
+            pieces.into_iter().chain(of_scripts).map(move |name| (arch, name))
+        });
         let others = Urgency::ALL.into_iter().flat_map(|urgency| {
-            Arch::ALL.into_iter().filter(move |&other| other != arch).map(move |a| (a, urgency))
+            let others = Arch::ALL.into_iter().filter(|&other| other != arch);
+            others.map(move |other| (other, topology::seed_queue(other, urgency)))
         });
         let queues: Vec<Queue> = own
-            .into_iter()
             .chain(others)
-            .map(|(arch, urgency)| Queue {
-                name: topology::seed_queue(arch, urgency),
+            .map(|(arch, name)| Queue {
+                is_script: topology::results_of(&name) == topology::RESULTS_SCRIPT,
+                name,
                 arch,
-                is_script: false,
                 rings: 0,
                 known_empty: false,
                 reported_missing: false,
@@ -78,7 +84,9 @@ impl Looks {
                 width: 1,
             })
             .collect();
-        Self { queues, low: Urgency::ALL.len() - 1, counted: 0 }
+        let low = topology::seed_queue(arch, Urgency::Low);
+        let low = queues.iter().position(|queue| queue.name == low).unwrap_or_default();
+        Self { queues, low: low..low + if scripts { 3 } else { 1 }, counted: 0 }
     }
 
     /// The next look, if any is worth its cost: the first queue in order that is not known to be
@@ -87,9 +95,9 @@ impl Looks {
     /// `may_script` says that one more may run; it is asked once at most.
     pub fn begin(&mut self, may_script: impl FnOnce() -> bool) -> Option<Look> {
         let low_first = self.counted % LOW_EVERY == LOW_EVERY - 1;
-        let first = low_first.then_some(self.low);
+        let first = self.low.clone().filter(|_| low_first);
         let may_script = LazyCell::new(may_script);
-        let index = first.into_iter().chain(0..self.queues.len()).find(|&i| {
+        let index = first.chain(0..self.queues.len()).find(|&i| {
             let queue = &self.queues[i];
             !queue.known_empty && (!queue.is_script || *may_script)
         })?;
@@ -183,7 +191,7 @@ mod tests {
 
     #[test]
     fn looks_at_high_then_normal_then_low_then_elsewhere() {
-        let mut looks = Looks::new(Arch::Cpu);
+        let mut looks = Looks::new(Arch::Cpu, true);
         let names: Vec<String> = std::iter::from_fn(|| {
             let look = looks.begin(|| true)?;
             looks.empty(&look);
@@ -192,8 +200,14 @@ mod tests {
         .collect();
         let expected = [
             "jobs.seed.cpu.high",
+            "jobs.script.cpu.high",
+            "jobs.script.any.high",
             "jobs.seed.cpu",
+            "jobs.script.cpu",
+            "jobs.script.any",
             "jobs.seed.cpu.low",
+            "jobs.script.cpu.low",
+            "jobs.script.any.low",
             "jobs.seed.cuda.high",
             "jobs.seed.rocm.high",
             "jobs.seed.cuda",
@@ -203,26 +217,39 @@ mod tests {
         ];
         assert_eq!(names, expected);
         assert!(looks.begin(|| true).is_none(), "an idle worker asks nothing more");
+        let mut pieces = Looks::new(Arch::Cpu, false);
+        let asked = std::iter::from_fn(|| {
+            let look = pieces.begin(|| true)?;
+            pieces.empty(&look);
+            Some(look.name)
+        });
+        let none_of_scripts = expected.into_iter().filter(|name| !name.contains("script"));
+        assert!(asked.eq(none_of_scripts), "a worker that runs no scripts looks for none");
         looks.forget();
         assert_eq!(looks.begin(|| true).map(|look| look.name).as_deref(), Some(expected[0]));
     }
 
     #[test]
     fn a_bell_during_a_look_is_not_lost() {
-        let mut looks = Looks::new(Arch::Cpu);
+        let mut looks = Looks::new(Arch::Cpu, true);
         let high = looks.begin(|| true).unwrap();
         looks.empty(&high);
+        for _ in 0..2 {
+            let scripts = looks.begin(|| true).unwrap();
+            looks.empty(&scripts);
+        }
         let normal = looks.begin(|| true).unwrap();
         // The broker has answered "empty"; then a job comes and rings; then we read the answer.
         assert!(looks.ring(["jobs.seed.cpu"]));
         looks.empty(&normal);
         assert_eq!(looks.begin(|| true).map(|look| look.name).as_deref(), Some("jobs.seed.cpu"));
-        assert!(!looks.ring(["jobs.script.cpu"]), "not one of ours");
+        assert!(looks.ring(["jobs.script.any"]));
+        assert!(!looks.ring(["jobs.script.cuda"]), "not one of ours");
     }
 
     #[test]
     fn a_busy_worker_asks_once_a_job() {
-        let mut looks = Looks::new(Arch::Cpu);
+        let mut looks = Looks::new(Arch::Cpu, true);
         let mut waiting = filled(&[("jobs.seed.cpu", 1000)]);
         let mut asked = 0;
         for _ in 0..1000 {
@@ -235,12 +262,12 @@ mod tests {
                 }
             }
         }
-        assert!(asked <= 1002, "{asked} questions for 1000 jobs");
+        assert!(asked <= 1006, "{asked} questions for 1000 jobs");
     }
 
     #[test]
     fn low_is_looked_at_first_every_16th_time() {
-        let mut looks = Looks::new(Arch::Cpu);
+        let mut looks = Looks::new(Arch::Cpu, true);
         let mut waiting = filled(&[("jobs.seed.cpu", 1000), ("jobs.seed.cpu.low", 1000)]);
         let mut low = 0;
         let mut found = 0;
@@ -257,7 +284,7 @@ mod tests {
 
     #[test]
     fn many_free_slots_do_not_ask_a_quiet_queue_many_times() {
-        let mut looks = Looks::new(Arch::Cpu);
+        let mut looks = Looks::new(Arch::Cpu, true);
         let first = looks.begin(|| true).unwrap();
         assert!(looks.begin(|| true).is_none(), "its answer may spare the second question");
         looks.found(&first);
@@ -271,8 +298,9 @@ mod tests {
 
     #[test]
     fn queues_of_scripts_wait_for_a_script_to_end() {
-        let mut looks = Looks::new(Arch::Cpu);
-        looks.queues[0].is_script = true;
+        let mut looks = Looks::new(Arch::Cpu, true);
+        let high = looks.begin(|| false).unwrap();
+        looks.empty(&high);
         let seed = looks.begin(|| false).unwrap();
         assert_eq!((seed.name.as_str(), seed.is_script), ("jobs.seed.cpu", false));
         // It was not made, and leaves no trace.
@@ -281,14 +309,14 @@ mod tests {
         assert_eq!(again.name, seed.name);
         looks.empty(&again);
         let script = looks.begin(|| true).unwrap();
-        assert_eq!((script.name.as_str(), script.is_script), ("jobs.seed.cpu.high", true));
+        assert_eq!((script.name.as_str(), script.is_script), ("jobs.script.cpu.high", true));
         assert!(looks.begin(|| true).is_none(), "its answer may spare the second question");
         assert!(!looks.begin(|| false).unwrap().is_script);
     }
 
     #[test]
     fn a_missing_queue_is_news_once() {
-        let mut looks = Looks::new(Arch::Cpu);
+        let mut looks = Looks::new(Arch::Cpu, true);
         let look = looks.begin(|| true).unwrap();
         assert!(looks.missing(&look));
         looks.forget();
@@ -314,7 +342,7 @@ mod tests {
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {
         let step = prop_oneof![
-            (0usize..9).prop_map(Step::Publish),
+            (0usize..15).prop_map(Step::Publish),
             Just(Step::Begin),
             Just(Step::Serve),
             Just(Step::Read),
@@ -327,7 +355,7 @@ mod tests {
         /// has nothing more to ask has left no job waiting.
         #[test]
         fn no_job_that_rang_is_left_waiting(steps in steps()) {
-            let mut looks = Looks::new(Arch::Cpu);
+            let mut looks = Looks::new(Arch::Cpu, true);
             let names: Vec<String> = looks.queues.iter().map(|queue| queue.name.clone()).collect();
             let mut waiting = Waiting::new();
             let mut asked: VecDeque<Look> = VecDeque::new();

@@ -10,7 +10,6 @@ use shared::{
     broker::{Broker, Tag},
     failpoint::{self, Point},
     retry::Waits,
-    topology,
     wire::Message,
 };
 use tokio::sync::mpsc;
@@ -21,8 +20,8 @@ pub const MAX_UNCONFIRMED: usize = 64;
 /// What is to be handed over.
 #[derive(Debug)]
 pub struct Report {
-    /// The outcome; none for a job that needs none any more.
-    pub outcome: Option<Message>,
+    /// The outcome and its queue; none for a job that needs none any more.
+    pub outcome: Option<(&'static str, Message)>,
     /// What to acknowledge when the outcome is on disk.
     pub tags: Vec<Tag>,
 }
@@ -40,7 +39,7 @@ pub async fn hand_over(
         let mut tags = Vec::new();
         for report in batch.drain(..) {
             let outcome = report.outcome;
-            messages.extend(outcome.map(|message| (topology::RESULTS_SEED.to_owned(), message)));
+            messages.extend(outcome.map(|(queue, message)| (queue.to_owned(), message)));
             tags.extend(report.tags);
         }
         if !messages.is_empty() {

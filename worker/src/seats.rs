@@ -21,6 +21,8 @@ pub struct Running {
     pub key: Key,
     /// Which job of this worker it is, in the order of their starts.
     pub number: u64,
+    /// Where its outcome goes.
+    pub results: &'static str,
     /// What acknowledges it: one for each time that it was delivered in the newest session.
     pub tags: Vec<Tag>,
     /// What others see of it.
@@ -260,7 +262,7 @@ impl Seats {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use shared::{
         job::Arch,
         outcome::{Device, Return},
@@ -279,7 +281,7 @@ mod tests {
         }
     }
 
-    fn gpu() -> Gpu {
+    pub(crate) fn gpu() -> Gpu {
         Gpu {
             index: 0,
             ordinal: 0,
@@ -299,7 +301,9 @@ mod tests {
     fn running() -> Running {
         let key = Key { run: "r".to_owned(), job: "j".to_owned(), seq: 1, epoch: 1 };
         let holding = Holding::now(&key);
-        Running { key, number: 1, tags: Vec::new(), holding, orders: watch::Sender::new(None) }
+        let results = shared::topology::RESULTS_SEED;
+        let orders = watch::Sender::new(None);
+        Running { key, number: 1, results, tags: Vec::new(), holding, orders }
     }
 
     fn chosen(seats: &Seats, failed_on: &[&str]) -> Option<usize> {

@@ -35,6 +35,7 @@ use crate::{
     job::Bench,
     marked::ENV_WORKER,
     runtime_folder,
+    scripts::{Attempts, Scripts},
     service::{Node, Service},
     signals::{Asked, Signals},
     slots::{Slot, slots},
@@ -162,8 +163,22 @@ impl Own {
         slots(settings, cores::usable(), &gpus, &own_folder()?, &self.marks)
     }
 
-    fn bench(self, settings: &Settings, measured: Vec<MeasuredRate>) -> Result<Bench, WorkerError> {
+    fn bench(
+        self,
+        settings: &Settings,
+        home: &Path,
+        measured: Vec<MeasuredRate>,
+    ) -> Result<Bench, WorkerError> {
+        let folders: Vec<PathBuf> = settings.scripts.folders.iter().map(PathBuf::from).collect();
+        let attempts = (!folders.is_empty()).then(|| Attempts::new(home, &self.instance));
+        let scripts = Scripts {
+            folders,
+            python: settings.scripts.python.clone(),
+            attempts: attempts.transpose().map_err(system("making a folder for attempts"))?,
+            drain: settings.worker.drain_timeout.duration(),
+        };
         Ok(Bench {
+            scripts,
             node: self.node,
             instance: self.instance,
             spawner: Spawner::with_rooms(Rooms::find())
@@ -259,7 +274,7 @@ async fn serve(args: &Args, settings: &Settings) -> Result<u8, WorkerError> {
         begun = begin(&own) => begun?,
         asked = signals.next() => return Ok(exit_code(asked)),
     };
-    let bench = own.bench(settings, measured(&home, slots.first()))?;
+    let bench = own.bench(settings, &home, measured(&home, slots.first()))?;
     let patience = settings.worker.drain_timeout.duration();
     let node = node(settings, &bench.node, &slots)?;
     let service = Service::start(broker, Arc::new(bench), slots, node, args.eager).await?;
@@ -282,7 +297,7 @@ async fn measure(args: &BenchArgs, mut settings: Settings) -> Result<u8, WorkerE
     let slot = slots.first().ok_or_else(|| WorkerError::Internal("no slot".to_owned()))?;
     let home = data_home()?;
     let instance = begin(&own).await?;
-    let bench = own.bench(&settings, Vec::new())?;
+    let bench = own.bench(&settings, &home, Vec::new())?;
     let places = bench::Places { bench: &bench, slot, home: &home };
     let code = bench::run(&places, &cells, args.seconds, args.json, &mut signals).await;
     retire(&instance);

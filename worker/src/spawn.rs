@@ -52,6 +52,8 @@ pub struct Start {
     pub env: Arc<[(String, String)]>,
     /// What it reads on stdin, up to end of file.
     pub input: Arc<Vec<u8>>,
+    /// The folder that it works in; none for the worker's own.
+    pub folder: Option<PathBuf>,
 }
 
 /// What a subprocess is tied to.
@@ -210,6 +212,9 @@ impl Own {
                 command
             }
         };
+        if let Some(folder) = start.folder {
+            command.current_dir(folder);
+        }
         command
             // A job has no business with the broker, nor with its password.
             .env_remove(ENV_BROKER)

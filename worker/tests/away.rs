@@ -24,6 +24,7 @@ use worker::{
     admission::{Gate, Limits, MemorySource, Rules, Spacing},
     devices::{Gauges, System},
     job::Bench,
+    scripts::Scripts,
     service::{Node, Service},
     signals::{Asked, Signals},
     slots::Slot,
@@ -127,6 +128,12 @@ async fn at_work(
         })
     };
     let bench = Bench {
+        scripts: Scripts {
+            folders: Vec::new(),
+            python: String::new(),
+            attempts: None,
+            drain: Duration::ZERO,
+        },
         node: "node".to_owned(),
         instance: "instance".to_owned(),
         spawner: Spawner::new().unwrap(),

@@ -25,6 +25,7 @@ use worker::{
     health::Gauge,
     job::Bench,
     lease::Lease,
+    scripts::Scripts,
     service::{Node, Service},
     signals::{Asked, Signals},
     slots::Slot,
@@ -80,6 +81,12 @@ async fn at_work(rig: &Rig, gpus: u32, wait: Duration) -> (Work, Arc<Told>) {
         })
     };
     let bench = Bench {
+        scripts: Scripts {
+            folders: Vec::new(),
+            python: String::new(),
+            attempts: None,
+            drain: Duration::ZERO,
+        },
         node: "node".to_owned(),
         instance: uuid(),
         spawner: Spawner::new().unwrap(),

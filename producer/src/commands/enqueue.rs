@@ -1,6 +1,6 @@
 //! `producer enqueue`: plan and publish, and with `--wait` follow the run to its end.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use serde::Serialize;
 use shared::{broker::Patience, exit_codes};
@@ -8,6 +8,7 @@ use shared::{broker::Patience, exit_codes};
 use super::{
     follow::{Watch, progress_bar},
     publish::{Prepared, fresh_run_id, prepare},
+    scripts,
     status::describe,
 };
 use crate::{
@@ -20,6 +21,7 @@ use crate::{
     output,
     request::Question,
     sample::sampled,
+    script_args::{self, ScriptArgs},
     sieve_args::SieveArgs,
     summary::{DEFAULT_LIMIT, HalfOpen, RunSummary, with_error},
 };
@@ -30,26 +32,31 @@ const LEDGER_PATIENCE: Duration = Duration::from_secs(2);
 /// What to enqueue and how.
 #[derive(Debug, clap::Args)]
 pub(crate) struct EnqueueArgs {
-    /// The pipeline step: 2, the seed search
-    #[arg(long, value_name = "STEP", value_parser = ["2"])]
+    /// The pipeline step: 2, the seed search; 2.5, 3, 4 or 5, scripts
+    #[arg(long, value_name = "STEP", value_parser = ["2", "2.5", "3", "4", "5"])]
     step: String,
     #[command(flatten)]
     sieve: SieveArgs,
+    #[command(flatten)]
+    scripts: ScriptArgs,
+    /// Put the outputs of scripts into DIR/RUN; the aggregator's folder unless given
+    #[arg(long, value_name = "DIR", help_heading = "Scripts")]
+    output_dir: Option<PathBuf>,
     /// The run's name; made up unless given
     #[arg(long, value_name = "NAME", help_heading = "Run")]
-    run: Option<String>,
+    pub(super) run: Option<String>,
     /// Print the plan and publish nothing
     #[arg(long, conflicts_with = "wait", help_heading = "Run")]
-    dry_run: bool,
+    pub(super) dry_run: bool,
     /// Follow the run to its end (needs the ledger in this data folder)
     #[arg(long, help_heading = "Run")]
-    wait: bool,
-    /// How many survivors to show after --wait
+    pub(super) wait: bool,
+    /// How many survivors, or scripts, to show after --wait
     #[arg(long, value_name = "N", default_value_t = DEFAULT_LIMIT, help_heading = "Run")]
-    limit: u64,
+    pub(super) limit: u64,
     /// Print JSON
     #[arg(long, help_heading = "Run")]
-    json: bool,
+    pub(super) json: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -64,6 +71,17 @@ struct Enqueued {
 
 /// Plans and publishes.
 pub(crate) async fn enqueue(context: &Context, args: EnqueueArgs) -> Result<(), Failure> {
+    let dir = args.output_dir.as_deref();
+    let resolved =
+        script_args::resolve(&args.step, &args.scripts, &args.sieve, dir, &context.settings)?;
+    if let Some(run) = resolved {
+        return scripts::enqueue(context, args, run).await;
+    }
+    if dir.is_some() {
+        return Err(Failure::usage(
+            "--output-dir of a search is the aggregator's: `producer aggregate --output-dir DIR`",
+        ));
+    }
     let request = sampled(args.sieve.resolve().map_err(Failure::usage)?).await?;
     for note in &request.notes {
         output::say(format!("note: {note}"));
@@ -93,7 +111,7 @@ pub(crate) async fn enqueue(context: &Context, args: EnqueueArgs) -> Result<(), 
 }
 
 /// A run's name must be new, as far as anybody here can tell.
-fn refuse_a_known_name(context: &Context, run: &str) -> Result<(), Failure> {
+pub(super) fn refuse_a_known_name(context: &Context, run: &str) -> Result<(), Failure> {
     match context.ask::<RunSummary>(&Ask::Status { run: run.to_owned(), limit: 0 }) {
         Ok(_) => Err(Failure::usage(format!(
             "there is a run called '{run}' already: choose another name"
@@ -104,7 +122,7 @@ fn refuse_a_known_name(context: &Context, run: &str) -> Result<(), Failure> {
 }
 
 /// What `--wait` follows. Asked for before anything is published.
-async fn watch(context: &Context, run: &str) -> Result<Watch, Failure> {
+pub(super) async fn watch(context: &Context, run: &str) -> Result<Watch, Failure> {
     match &context.server {
         Some(server) => Ok(Watch::through(server.clone(), run.to_owned())),
         None => Ok(Watch::new(wait_for_ledger(context).await?, run.to_owned())),
@@ -126,24 +144,33 @@ async fn wait_for_ledger(context: &Context) -> Result<Ledger, Failure> {
     )))
 }
 
-async fn wait(mut watch: Watch, prepared: Prepared, limit: u64, json: bool) -> Result<(), Failure> {
+async fn wait(watch: Watch, prepared: Prepared, limit: u64, json: bool) -> Result<(), Failure> {
+    let show = |summary: &RunSummary| output::json(&prepared.enqueued(Some(summary.clone())));
+    follow_to_the_end(watch, &prepared.run, limit, json.then_some(&show)).await
+}
+
+/// Follows a run to its end and shows it: as `json` does, else in words.
+pub(super) async fn follow_to_the_end(
+    mut watch: Watch,
+    run: &str,
+    limit: u64,
+    json: Option<&dyn Fn(&RunSummary) -> Result<(), Failure>>,
+) -> Result<(), Failure> {
     let bar = progress_bar();
     let summary = tokio::select! {
         ended = watch.until_ended(limit, |step| bar.show(step)) => ended?,
         _ = tokio::signal::ctrl_c() => {
             bar.finish();
-            output::say(format!("the run goes on: `producer status {} --watch`", prepared.run));
+            output::say(format!("the run goes on: `producer status {run} --watch`"));
             return Err(Failure { code: exit_codes::INTERRUPTED, message: String::new() });
         }
     };
     bar.finish();
-    let complete = summary.is_complete();
-    if json {
-        output::json(&prepared.enqueued(Some(summary)))?;
-    } else {
-        output::text(describe(&summary))?;
+    match json {
+        Some(json) => json(&summary)?,
+        None => output::text(describe(&summary))?,
     }
-    if complete { Ok(()) } else { Err(run_failed(&prepared.run)) }
+    if summary.is_complete() { Ok(()) } else { Err(run_failed(run)) }
 }
 
 /// How a command ends whose run did not complete.

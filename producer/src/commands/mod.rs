@@ -13,6 +13,7 @@ mod orders;
 mod publish;
 mod run;
 mod screen;
+mod scripts;
 mod serve;
 mod status;
 mod topology;

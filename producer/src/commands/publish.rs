@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use shared::{
     broker::{Broker, BrokerError},
     failpoint::{self, Point},
+    job::Job,
     messages::{Bell, MAX_PART_BYTES, RunOpened, RunPart},
     settings::Settings,
     topology,
@@ -80,6 +81,7 @@ impl Prepared {
                 Question::Sieve(_) => None,
                 Question::Statistics(statistics) => Some(*statistics),
             },
+            scripts: None,
             requested: request.asked.requested(),
             samples: Vec::new(),
             parts: u32::try_from(self.parts().len()).unwrap_or(u32::MAX),
@@ -109,6 +111,7 @@ impl Prepared {
                 part: u32::try_from(part).unwrap_or(u32::MAX),
                 first_index: (part * most) as u64,
                 seeds: seeds.to_vec(),
+                jobs: Vec::new(),
             })
             .collect()
     }
@@ -122,34 +125,45 @@ impl Prepared {
             .iter()
             .map(|piece| topology::seed_queue(piece.arch, self.request.urgency))
             .collect();
-        for queue in queues.iter().map(String::as_str).chain([topology::RESULTS_SEED]) {
-            if broker.depth(queue).await?.is_none() {
-                return Err(Failure::unreachable(format!(
-                    "the broker has no queue '{queue}': run `producer topology apply` once"
-                )));
-            }
-        }
-        let results = topology::RESULTS_SEED;
-        let mut first = vec![(results.to_owned(), wire::encode(&self.manifest())?)];
-        for part in self.parts() {
-            first.push((results.to_owned(), wire::encode(&part)?));
-        }
-        broker.publish_all(first).await?;
-        failpoint::pass(Point::ManifestPublished);
-        let mut batch: Vec<(String, Message)> = Vec::new();
-        for job in planner::jobs(&self.request, &self.plan, &self.run) {
-            let queue = topology::seed_queue(job.arch, job.urgency);
-            batch.push((queue, wire::encode(&job)?));
-            if batch.len() == BATCH {
-                broker.publish_all(std::mem::take(&mut batch)).await?;
-                failpoint::pass(Point::SomeJobsPublished);
-            }
-        }
-        broker.publish_all(batch).await?;
-        failpoint::pass(Point::JobsPublished);
-        ring(broker, queues).await?;
-        Ok(())
+        let manifest = (topology::RESULTS_SEED, self.manifest(), self.parts());
+        let jobs = planner::jobs(&self.request, &self.plan, &self.run);
+        publish_run(broker, manifest, jobs, queues).await
     }
+}
+
+/// Publishes a run's manifest and its parts to `results`, then its jobs to `queues`, then rings.
+/// Nothing is published when a queue is missing.
+pub(super) async fn publish_run(
+    broker: &dyn Broker,
+    (results, manifest, parts): (&str, RunOpened, Vec<RunPart>),
+    jobs: impl Iterator<Item = Job>,
+    queues: BTreeSet<String>,
+) -> Result<(), Failure> {
+    for queue in queues.iter().map(String::as_str).chain([results]) {
+        if broker.depth(queue).await?.is_none() {
+            return Err(Failure::unreachable(format!(
+                "the broker has no queue '{queue}': run `producer topology apply` once"
+            )));
+        }
+    }
+    let mut first = vec![(results.to_owned(), wire::encode(&manifest)?)];
+    for part in parts {
+        first.push((results.to_owned(), wire::encode(&part)?));
+    }
+    broker.publish_all(first).await?;
+    failpoint::pass(Point::ManifestPublished);
+    let mut batch: Vec<(String, Message)> = Vec::new();
+    for job in jobs {
+        batch.push((job.queue(), wire::encode(&job)?));
+        if batch.len() == BATCH {
+            broker.publish_all(std::mem::take(&mut batch)).await?;
+            failpoint::pass(Point::SomeJobsPublished);
+        }
+    }
+    broker.publish_all(batch).await?;
+    failpoint::pass(Point::JobsPublished);
+    ring(broker, queues).await?;
+    Ok(())
 }
 
 async fn ring(broker: &dyn Broker, queues: BTreeSet<String>) -> Result<(), BrokerError> {

@@ -19,6 +19,7 @@ use super::{
     follow::{Watch, progress_bar},
     local::Part,
     publish::{fresh_run_id, prepare},
+    scripts,
     status::describe,
 };
 use crate::{
@@ -30,6 +31,8 @@ use crate::{
     ledger::Ledger,
     output,
     sample::sampled,
+    script_args::{self, ScriptArgs},
+    script_request::ScriptRun,
     sieve_args::SieveArgs,
     summary::{DEFAULT_LIMIT, RunSummary},
 };
@@ -37,18 +40,21 @@ use crate::{
 /// What to search and how to show it.
 #[derive(Debug, clap::Args)]
 pub(crate) struct RunArgs {
-    /// The pipeline step: 2, the seed search
-    #[arg(long, value_name = "STEP", value_parser = ["2"], default_value = "2")]
+    /// The pipeline step: 2, the seed search; 2.5, 3, 4 or 5, scripts
+    #[arg(long, value_name = "STEP", value_parser = ["2", "2.5", "3", "4", "5"],
+        default_value = "2")]
     step: String,
     #[command(flatten)]
     sieve: SieveArgs,
+    #[command(flatten)]
+    scripts: ScriptArgs,
     /// The run's name; made up unless given
     #[arg(long, value_name = "NAME", help_heading = "Run", conflicts_with = "resume")]
     run: Option<String>,
     /// Go on with a run that was interrupted
     #[arg(long, value_name = "RUN", help_heading = "Run")]
     resume: Option<String>,
-    /// How many survivors to show
+    /// How many survivors, or scripts, to show
     #[arg(long, value_name = "N", default_value_t = DEFAULT_LIMIT, help_heading = "Run")]
     limit: u64,
     /// Write the run's outputs to DIR/RUN as well
@@ -63,7 +69,7 @@ pub(crate) struct RunArgs {
 pub(crate) async fn run(context: &Context, args: RunArgs) -> Result<(), Failure> {
     let name = match &args.resume {
         Some(name) => begin_again(context, name)?,
-        None => begin(context, args.run.clone(), &args.sieve).await?,
+        None => begin(context, &args).await?,
     };
     let folder = context.local(&name);
     let summary = match ended_already(&folder, &name, args.limit)? {
@@ -73,6 +79,7 @@ pub(crate) async fn run(context: &Context, args: RunArgs) -> Result<(), Failure>
     let ledger = Ledger::read(&folder)?.ok_or_else(|| Failure::no_run(&name, &folder))?;
     keep_rates(context, &ledger);
     if summary.is_complete()
+        && summary.results.is_none()
         && let Some(run) = ledger.run(&name)?
     {
         write_certificate_into(&ledger, &run, &folder)?;
@@ -86,25 +93,20 @@ pub(crate) async fn run(context: &Context, args: RunArgs) -> Result<(), Failure>
 }
 
 /// Plans a new run and publishes it to a broker of its own.
-async fn begin(
-    context: &Context,
-    name: Option<String>,
-    sieve: &SieveArgs,
-) -> Result<String, Failure> {
-    let request = sampled(sieve.resolve().map_err(Failure::usage)?).await?;
+async fn begin(context: &Context, args: &RunArgs) -> Result<String, Failure> {
+    let dir = args.output_dir.as_deref();
+    let resolved =
+        script_args::resolve(&args.step, &args.scripts, &args.sieve, dir, &context.settings)?;
+    if let Some(scripts) = resolved {
+        return begin_scripts(context, args, &scripts).await;
+    }
+    let request = sampled(args.sieve.resolve().map_err(Failure::usage)?).await?;
     for note in &request.notes {
         output::say(format!("note: {note}"));
     }
-    let name = name.unwrap_or_else(fresh_run_id);
-    check_run_name(&name)?;
+    let name = args.run.clone().unwrap_or_else(fresh_run_id);
+    let home_ledger = refuse_a_known_name(context, &name)?;
     let folder = context.local(&name);
-    let home_ledger = Ledger::read(&context.home)?;
-    let taken = home_ledger.as_ref().map_or(Ok(None), |ledger| ledger.run(&name))?;
-    if folder.exists() || taken.is_some() {
-        return Err(Failure::usage(format!(
-            "there is a run called '{name}' already: choose another name, or go on with it by --resume {name}"
-        )));
-    }
     let known = home_ledger.as_ref().map_or_else(|| Ok(Known::default()), Known::of)?;
     let known = match Rates::read(&context.home) {
         Ok(measured) => known.here(measured.all()),
@@ -114,9 +116,7 @@ async fn begin(
         }
     };
     let prepared = prepare(&context.settings, &known, name, request)?;
-    fs::create_dir_all(&folder).map_err(|error| {
-        Failure::unreachable(format!("the folder {} can't be made: {error}", folder.display()))
-    })?;
+    make(&folder)?;
     let pieces = prepared.plan.pieces.len();
     output::say(format!(
         "run {}: {pieces} {} for {}; {}",
@@ -130,6 +130,52 @@ async fn begin(
     broker.close().await;
     published?;
     Ok(prepared.run)
+}
+
+/// Publishes a new run of scripts to a broker of its own.
+async fn begin_scripts(
+    context: &Context,
+    args: &RunArgs,
+    scripts: &ScriptRun,
+) -> Result<String, Failure> {
+    if context.settings.scripts.folders.is_empty() {
+        return Err(Failure::usage(
+            "no script can run here: [scripts] folders in the settings file is empty; list the \
+             folders that scripts may come from (`producer config show`)",
+        ));
+    }
+    for note in &scripts.notes {
+        output::say(format!("note: {note}"));
+    }
+    let name = args.run.clone().unwrap_or_else(fresh_run_id);
+    refuse_a_known_name(context, &name)?;
+    let folder = context.local(&name);
+    make(&folder)?;
+    output::say(format!("run {name}: {} scripts", scripts.jobs.len()));
+    let broker = local_broker(&folder).await?;
+    let published = scripts::publish(scripts, &name, broker.as_ref()).await;
+    broker.close().await;
+    published?;
+    Ok(name)
+}
+
+/// Refuses a name that is none, or that another run on this machine has; returns the home's ledger.
+fn refuse_a_known_name(context: &Context, name: &str) -> Result<Option<Ledger>, Failure> {
+    check_run_name(name)?;
+    let home_ledger = Ledger::read(&context.home)?;
+    let taken = home_ledger.as_ref().map_or(Ok(None), |ledger| ledger.run(name))?;
+    if context.local(name).exists() || taken.is_some() {
+        return Err(Failure::usage(format!(
+            "there is a run called '{name}' already: choose another name, or go on with it by --resume {name}"
+        )));
+    }
+    Ok(home_ledger)
+}
+
+fn make(folder: &Path) -> Result<(), Failure> {
+    fs::create_dir_all(folder).map_err(|error| {
+        Failure::unreachable(format!("the folder {} can't be made: {error}", folder.display()))
+    })
 }
 
 /// Checks that there is a local run to go on with.

@@ -11,7 +11,7 @@ use crate::{
     ask::{Ask, NodeLine, RunLine},
     context::Context,
     failure::Failure,
-    output,
+    output, script_summary,
     summary::{DEFAULT_LIMIT, Reported, RunSummary, WalkRecord, short},
 };
 
@@ -53,6 +53,9 @@ pub(crate) async fn status(context: &Context, args: StatusArgs) -> Result<(), Fa
 
 /// A run in a few lines, with a table of its survivors.
 pub(super) fn describe(summary: &RunSummary) -> String {
+    if let Some(records) = &summary.results {
+        return script_summary::describe(summary, records);
+    }
     let mut text = format!("run {}: {}", summary.run, summary.state);
     let (Some(kind), Some(family), Some(requested)) =
         (&summary.kind, &summary.family, summary.requested)

@@ -18,7 +18,7 @@ use super::{
     outbox,
     rates::{self, RateKey},
     runs::{self, RunRow, RunState},
-    statistics, strikes, survivors,
+    scripts, statistics, strikes, survivors,
 };
 use crate::cost;
 
@@ -145,18 +145,31 @@ impl Ledger {
             }
         }
         for run in touched.values_mut() {
-            let was_ended = run.state.is_ended();
-            runs::settle(&tx, run, now)?;
-            runs::write(&tx, run)?;
-            if run.state.is_ended() && !was_ended {
-                applied.ended.push((run.name.clone(), run.state));
-                applied.epochs_changed = true;
-            }
+            settle_and_write(&tx, run, &mut applied, now)?;
         }
         tx.commit()?;
         applied.touched = touched.into_keys().collect();
         Ok(applied)
     }
+}
+
+/// Ends a run if it is time, and writes it back.
+pub(super) fn settle_and_write(
+    db: &Connection,
+    run: &mut RunRow,
+    applied: &mut Applied,
+    now: f64,
+) -> Result<(), LedgerError> {
+    let before = run.state;
+    runs::settle(db, run, now)?;
+    runs::write(db, run)?;
+    if run.state != before {
+        // What was written of how it ended before is out of date.
+        db.execute("UPDATE runs SET outputs_at = NULL WHERE id = ?1", [run.id])?;
+        applied.ended.push((run.name.clone(), run.state));
+        applied.epochs_changed = true;
+    }
+    Ok(())
 }
 
 /// Whether it is what is left of a run that was deleted, and must not bring it back.
@@ -174,6 +187,9 @@ fn merged(so_far: &RunRow, opened: RunRow) -> RunRow {
 }
 
 fn keep_part(db: &Connection, run: &RunRow, part: &RunPart) -> Result<(), LedgerError> {
+    if !part.jobs.is_empty() {
+        return scripts::keep(db, run.id, part);
+    }
     let seeds =
         rmp_serde::to_vec(&part.seeds).map_err(|error| LedgerError::Refused(error.to_string()))?;
     db.execute(
@@ -196,6 +212,9 @@ fn apply_outcome(
     if let Verdict::Done(result) = &outcome.verdict {
         check(run, outcome, result)?;
     }
+    if let Verdict::Finished(result) = &outcome.verdict {
+        scripts::check(db, run, outcome, result)?;
+    }
     let key = params![run.id, outcome.job, outcome.seq];
     let is_first = !db
         .prepare_cached("SELECT 1 FROM outcomes WHERE run = ?1 AND job = ?2 AND seq = ?3 LIMIT 1")?
@@ -210,6 +229,9 @@ fn apply_outcome(
         statistics::insert(db, run.id, id, &result.reports)?;
         learn(db, run, outcome, result, now)?;
         dead::revive(db, run, &outcome.job)?;
+    }
+    if let Verdict::Finished(result) = &outcome.verdict {
+        scripts::finish(db, run, (id, outcome), result, now)?;
     }
     if is_first {
         strikes::judge(db, run.id, id, outcome, now)?;
@@ -237,6 +259,9 @@ fn check(run: &RunRow, outcome: &Outcome, result: &SieveResult) -> Result<(), Le
         return refuse("has survivor columns of different lengths".to_owned());
     }
     let Some(manifest) = &run.manifest else { return Ok(()) };
+    if manifest.scripts.is_some() {
+        return refuse("answers another question than the run asks".to_owned());
+    }
     let outside =
         result.tested.iter().find(|span| span.intersection(manifest.requested) != Some(**span));
     if let Some(span) = outside {
@@ -265,6 +290,7 @@ fn check(run: &RunRow, outcome: &Outcome, result: &SieveResult) -> Result<(), Le
 fn write(db: &Connection, run: &RunRow, outcome: &Outcome, now: f64) -> Result<i64, LedgerError> {
     let (verdict, failure, detail, stderr, result) = match &outcome.verdict {
         Verdict::Done(result) => ("done", None, None, None, Some(result)),
+        Verdict::Finished(_) => ("done", None, None, None, None),
         Verdict::Failed { failure, detail, stderr_tail } => {
             ("failed", Some(failure.to_string()), Some(detail), Some(stderr_tail), None)
         }
@@ -345,11 +371,17 @@ fn follow_up(
     now: f64,
 ) -> Result<(), LedgerError> {
     let job: Option<Job> = outcome.echo.as_deref().and_then(|bytes| Job::from_body(bytes).ok());
+    // Another attempt of the same script has succeeded meanwhile.
+    if job.as_ref().map_or(Ok(false), |job| scripts::is_done(db, run.id, job))? {
+        return Ok(());
+    }
     match &outcome.verdict {
         Verdict::Done(result) => {
             run.counts.done += 1;
             job.map_or(Ok(()), |job| post_rests(db, run, &job, result, now))
         }
+        // Counted where it was taken; nothing follows.
+        Verdict::Finished(_) => Ok(()),
         Verdict::Failed { failure, detail, .. } => {
             let next = job.as_ref().and_then(|job| next_try(job, *failure, outcome));
             let Some(next) = next else {
@@ -368,7 +400,7 @@ fn follow_up(
                 if !next.refused_by.contains(&outcome.node) {
                     next.refused_by.push(outcome.node.clone());
                 }
-                if nodes::all_among(db, &next.refused_by, now)? {
+                if nodes::all_refused(db, &next, now)? {
                     let why = format!(
                         "every node there is has refused it ({}); {}: {detail}",
                         next.refused_by.join(", "),

@@ -14,6 +14,7 @@ use super::{
     open::{Ledger, LedgerError, stored},
     outbox,
     runs::{self, DeadJob, RunRow, RunState},
+    scripts,
 };
 
 /// What `kind` is of a result that could not be taken.
@@ -291,6 +292,18 @@ impl Ledger {
             .collect()
     }
 
+    /// Every try of a job, the first first; without what its children wrote to stderr.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when the ledger can't be read.
+    pub fn attempts(&self, run: &RunRow, job: &str) -> Result<Vec<Attempt>, LedgerError> {
+        let mut tries = self.db.prepare_cached(
+            "SELECT attempt, seq, node, device, model, verdict, failure, detail, NULL, seconds, at
+             FROM outcomes WHERE run = ?1 AND job = ?2 ORDER BY id",
+        )?;
+        Ok(tries.query_map(params![run.id, job], attempt)?.collect::<Result<_, _>>()?)
+    }
+
     /// Queues dead letters again as if they had never been tried, and opens failed runs again.
     /// Returns what was queued.
     ///
@@ -355,11 +368,10 @@ fn requeue_job(db: &Connection, letter: &DeadLetter, now: f64) -> Result<(), Led
             run.name
         )));
     }
-    let (body, seq): (Option<Vec<u8>>, u32) = db.query_row(
-        "SELECT body, (SELECT coalesce(max(seq), 0) FROM outcomes WHERE run = ?1 AND job = ?2)
-         FROM dead WHERE run = ?1 AND job = ?2",
+    let body: Option<Vec<u8>> = db.query_row(
+        "SELECT body FROM dead WHERE run = ?1 AND job = ?2",
         params![run.id, letter.job],
-        |row| Ok((row.get(0)?, row.get(1)?)),
+        |row| row.get(0),
     )?;
     revive(db, &mut run, &letter.job)?;
     let job = body.and_then(|body| Job::from_body(&body).ok());
@@ -367,7 +379,7 @@ fn requeue_job(db: &Connection, letter: &DeadLetter, now: f64) -> Result<(), Led
         (RunState::Open, Some(job)) => {
             let (refused_by, failed_on) = (Vec::new(), Vec::new());
             let epoch = run.epoch;
-            let seq = seq + 1;
+            let seq = scripts::next_seq(db, run.id, &letter.job)?;
             let again = Job { attempt: 1, starts: 0, seq, epoch, refused_by, failed_on, ..job };
             outbox::post(db, run.id, &again, now)?;
             run.counts.requeued += 1;

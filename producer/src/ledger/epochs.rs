@@ -16,7 +16,7 @@ use super::{
     open::{Ledger, LedgerError},
     outbox,
     runs::{self, RunRow, RunState},
-    strikes,
+    scripts, strikes,
 };
 
 /// How long after its end a run's jobs may still be in queues, in seconds.
@@ -119,8 +119,14 @@ impl Ledger {
             run.counts.requeued += jobs.len() as u64;
             let epoch = run.epoch;
             for job in jobs {
-                let id = format!("{}.e{epoch}.{}", run.name, job.id);
-                outbox::post(db, run.id, &Job { epoch, id, ..job }, now)?;
+                let job = if job.is_script() {
+                    let seq = scripts::next_seq(db, run.id, &job.id)?;
+                    Job { epoch, seq, ..job }
+                } else {
+                    let id = format!("{}.e{epoch}.{}", run.name, job.id);
+                    Job { epoch, id, ..job }
+                };
+                outbox::post(db, run.id, &job, now)?;
             }
             // Nothing may be left to queue: then the run has ended.
             runs::settle(db, run, now)
@@ -180,6 +186,8 @@ impl Ledger {
             "coverage",
             "survivors",
             "statistics",
+            "script_jobs",
+            "script_results",
             "disagreements",
             "outcomes",
             "outbox",

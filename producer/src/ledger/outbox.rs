@@ -6,11 +6,13 @@ use std::collections::BTreeSet;
 use rusqlite::{Connection, params};
 use shared::{
     job::Job,
-    topology,
     wire::{self, Message, Wire as _},
 };
 
-use super::open::{Ledger, LedgerError};
+use super::{
+    open::{Ledger, LedgerError},
+    scripts,
+};
 
 /// Nothing waits longer than this, in seconds: a row that is due later was written before the
 /// clock was set back.
@@ -29,9 +31,9 @@ pub struct Due {
 
 /// Writes a job to be published at `due_at`.
 pub(super) fn post(db: &Connection, run: i64, job: &Job, due_at: f64) -> Result<(), LedgerError> {
-    let queue = topology::seed_queue(job.arch, job.urgency);
     let message = wire::encode(job).map_err(|error| LedgerError::Corrupt(error.to_string()))?;
-    post_message(db, run, &queue, &message, due_at)
+    scripts::publishes(db, run, job)?;
+    post_message(db, run, &job.queue(), &message, due_at)
 }
 
 /// Writes a message to be published at `due_at`.

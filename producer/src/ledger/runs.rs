@@ -1,5 +1,7 @@
 //! Runs: what was asked, where it stands, what it still lacks.
 
+use std::path::Path;
+
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use shared::{
     messages::{MaxDead, RunOpened},
@@ -10,6 +12,7 @@ use shared::{
 use super::{
     coverage, dead, epochs,
     open::{Ledger, LedgerError, stored},
+    scripts,
 };
 
 /// A run whose first so many finished jobs are all dead is failed.
@@ -176,12 +179,18 @@ pub(super) fn find_or_open(db: &Connection, name: &str, now: f64) -> Result<RunR
 pub(super) fn open(db: &Connection, manifest: &RunOpened, now: f64) -> Result<RunRow, LedgerError> {
     let refused =
         |why: String| LedgerError::Refused(format!("the manifest of run {}: {why}", manifest.run));
-    match (&manifest.sieve, &manifest.statistics) {
-        (Some(sieve), None) => {
+    match (&manifest.sieve, &manifest.statistics, &manifest.scripts) {
+        (Some(sieve), None, None) => {
             sieve.validate().map_err(|error| refused(error.to_string()))?;
         }
-        (None, Some(question)) => {
+        (None, Some(question), None) => {
             question.validate().map_err(|error| refused(error.to_string()))?;
+        }
+        (None, None, Some(_)) => {
+            let dir = manifest.scripts.as_ref().and_then(|scripts| scripts.dir.as_deref());
+            if dir.is_some_and(|dir| !Path::new(dir).is_absolute()) {
+                return Err(refused("its output folder is no absolute path".to_owned()));
+            }
         }
         _ => return Err(refused("it must ask one question".to_owned())),
     }
@@ -209,9 +218,11 @@ pub(super) fn open(db: &Connection, manifest: &RunOpened, now: f64) -> Result<Ru
     Ok(run)
 }
 
-/// Ends a run if it is complete or has failed.
+/// Ends a run if it is complete or has failed. One that has failed is complete after all when what
+/// it gave up was done late.
 pub(super) fn settle(db: &Connection, run: &mut RunRow, now: f64) -> Result<(), LedgerError> {
-    let Some(manifest) = run.manifest.as_ref().filter(|_| !run.state.is_ended()) else {
+    let may_complete = matches!(run.state, RunState::Open | RunState::Paused | RunState::Failed);
+    let Some(manifest) = run.manifest.as_ref().filter(|_| may_complete) else {
         return Ok(());
     };
     let mut complete = true;
@@ -219,9 +230,11 @@ pub(super) fn settle(db: &Connection, run: &mut RunRow, now: f64) -> Result<(), 
         complete &= coverage::covers(db, run.id, span)?;
     }
     if complete {
-        run.state = RunState::Complete;
-        run.ended_at = Some(now);
-    } else if has_failed(db, run, manifest)? {
+        if !scripts::is_placing(db, run.id)? {
+            run.state = RunState::Complete;
+            run.ended_at = Some(now);
+        }
+    } else if !run.state.is_ended() && has_failed(db, run, manifest)? {
         run.state = RunState::Failed;
         run.ended_at = Some(now);
         // What is still queued is acked away unrun.
@@ -278,7 +291,7 @@ fn has_failed(db: &Connection, run: &RunRow, manifest: &RunOpened) -> Result<boo
         return Ok(true);
     }
     // Nothing is left but dead jobs when what they would have covered fills every hole.
-    Ok(lacking(db, run)?.is_empty())
+    Ok(lacking(db, run)?.is_empty() && !scripts::is_placing(db, run.id)?)
 }
 
 /// What a run lacks and no dead job stands for.
@@ -346,9 +359,22 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError`] when the ledger can't be read.
     pub fn without_outputs(&self) -> Result<Vec<String>, LedgerError> {
-        let mut rows = self
-            .db
-            .prepare("SELECT name FROM runs WHERE state = 'complete' AND outputs_at IS NULL")?;
+        let mut rows = self.db.prepare(
+            "SELECT name FROM runs WHERE state = 'complete' AND outputs_at IS NULL
+                      AND id NOT IN (SELECT run FROM script_jobs)",
+        )?;
+        Ok(rows.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
+    }
+
+    /// Runs of scripts that have ended and whose manifests were not written since.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when the ledger can't be read.
+    pub fn scripts_without_manifest(&self) -> Result<Vec<String>, LedgerError> {
+        let mut rows = self.db.prepare_cached(
+            "SELECT name FROM runs WHERE state IN ('complete', 'failed', 'cancelled')
+             AND outputs_at IS NULL AND id IN (SELECT run FROM script_jobs)",
+        )?;
         Ok(rows.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
     }
 

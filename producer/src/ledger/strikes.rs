@@ -31,7 +31,7 @@ pub(super) fn judge(
         Verdict::Failed { failure, .. } if failure.blame() == Blame::Device => {
             strike(db, id, &outcome.node, device, now)
         }
-        Verdict::Done(_) => {
+        Verdict::Done(_) | Verdict::Finished(_) => {
             clear(db, &outcome.node, device, now)?;
             // A first try has no earlier ones to blame.
             if outcome.seq == 1 { Ok(()) } else { blame_crashes(db, run, outcome, now) }

@@ -207,6 +207,7 @@ fn parts(name: &str, tested: &Tested) -> Vec<RunPart> {
         part: u32::try_from(part).unwrap_or(u32::MAX),
         first_index: (part * most) as u64,
         seeds: seeds.to_vec(),
+        jobs: Vec::new(),
     };
     list.chunks(most).enumerate().map(part).collect()
 }

@@ -113,7 +113,7 @@ async fn piece(bench: &Bench, slot: &Slot, job: Job, orders: Orders) -> Result<M
             })
         }
         Verdict::Failed { failure, detail, .. } => Err(Trouble::Failed { failure, detail }),
-        Verdict::Returned { .. } => Err(Trouble::Interrupted),
+        Verdict::Returned { .. } | Verdict::Finished(_) => Err(Trouble::Interrupted),
     }
 }
 

@@ -115,6 +115,7 @@ pub async fn probe(bench: &Bench, slot: &Slot, lease: Option<Lease>, orders: Ord
         Verdict::Failed { detail, .. } | Verdict::Returned { detail, .. } => {
             Finding::NotMade(detail)
         }
+        Verdict::Finished(_) => Finding::NotMade("it was taken for a script".to_owned()),
     }
 }
 

@@ -36,7 +36,7 @@ impl Service {
             let mut holding = running.holding;
             holding.job.stage = Stage::Unconfirmed;
             self.recent.remember(running.key);
-            self.report(Some(outcome), running.tags, Some((seat, holding)));
+            self.report(Some((running.results, outcome)), running.tags, Some((seat, holding)));
         }
         self.start_kept();
     }
@@ -56,17 +56,19 @@ impl Service {
                 _ => {}
             },
             Verdict::Returned { .. } => {}
-            _ => quarantine.worked(),
+            Verdict::Done(_) | Verdict::Finished(_) => quarantine.worked(),
         }
     }
 
+    /// Hands an outcome over, with the queue it goes to.
     pub(super) fn report(
         &mut self,
-        outcome: Option<Outcome>,
+        outcome: Option<(&'static str, Outcome)>,
         tags: Vec<Tag>,
         held: Option<(usize, Holding)>,
     ) {
-        let outcome = match outcome.map(job::encode).transpose() {
+        let encoded = |(queue, outcome)| job::encode(outcome).map(|message| (queue, message));
+        let outcome = match outcome.map(encoded).transpose() {
             Ok(outcome) => outcome,
             Err(error) => {
                 // Unacknowledged, the job comes back when the session ends.
@@ -141,7 +143,9 @@ pub(super) fn log(outcome: &Outcome) {
     let Outcome { run, job, seconds, device, .. } = outcome;
     let device = &device.name;
     match &outcome.verdict {
-        Verdict::Done(_) => tracing::debug!(run, job, device, seconds, "done"),
+        Verdict::Done(_) | Verdict::Finished(_) => {
+            tracing::debug!(run, job, device, seconds, "done");
+        }
         Verdict::Failed { failure, detail, .. } => {
             tracing::warn!(run, job, device, seconds, %failure, detail, "a job failed");
         }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use shared::{
     messages::{FleetState, Heartbeat, NodeOrder},
     outcome::Return,
-    wire,
+    topology, wire,
 };
 
 use super::Service;
@@ -31,7 +31,10 @@ impl Service {
         self.ready = true;
         for running in self.seats.all_running() {
             let Key { run, job, epoch, .. } = &running.key;
+            // What a paused run's scripts have begun they end; only the first order is heard, and
+            // a later one may matter more to them.
             if let Some(why) = self.fleet.ends(run, *epoch)
+                && !(why == Return::Paused && running.results == topology::RESULTS_SCRIPT)
                 && running.tell(Order::Finish(why))
             {
                 tracing::info!(run, job, ?why, "a running job is asked to end");

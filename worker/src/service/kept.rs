@@ -10,6 +10,8 @@ use crate::{admission::Permit, heartbeat::Holding, job::Taken, recent::Key};
 pub(super) struct Kept {
     /// Its key in the ledger.
     pub(super) key: Key,
+    /// Where its outcome goes.
+    pub(super) results: &'static str,
     /// What acknowledges it.
     pub(super) tags: Vec<Tag>,
     /// The job.

@@ -11,7 +11,7 @@ use shared::{
     job::{Arch, Job},
     messages::Stage,
     outcome::{Failure, Return, Verdict},
-    wire,
+    topology, wire,
 };
 use tokio::sync::watch;
 
@@ -20,6 +20,7 @@ use crate::{
     WorkerError,
     admission::{Answer, Permit},
     devices::Gpu,
+    health::memory_is_back,
     heartbeat::Holding,
     job::{self, Taken},
     lease::Lease,
@@ -56,6 +57,7 @@ impl Service {
         let Some(spokesman) = self.seats.first() else {
             return Err(WorkerError::Internal("a job was taken without a slot".to_owned()));
         };
+        let results = topology::results_of(&delivery.queue);
         let Delivery { message, tag, redelivered, .. } = delivery;
         let job = match wire::decode::<Job>(&message) {
             Ok(job) => job,
@@ -63,7 +65,7 @@ impl Service {
                 tracing::warn!(%error, queue = delivery.queue, "a message is no job");
                 let why = error.to_string();
                 let outcome = job::undecodable(&self.bench, &spokesman, arch, &message, &why);
-                self.report(Some(outcome), vec![tag], None);
+                self.report(Some((results, outcome)), vec![tag], None);
                 return Ok(());
             }
         };
@@ -90,7 +92,7 @@ impl Service {
         let holding = Holding::now(&key);
         let invalid = job.validate().err();
         let taken = Taken { job, bytes: Arc::new(message.body), at: job::now() };
-        let candidate = Kept { key, tags: vec![tag], taken, permit, holding };
+        let candidate = Kept { key, results, tags: vec![tag], taken, permit, holding };
         if let Some(error) = invalid {
             let unrun = job::failed(Failure::Rejected, error.to_string(), String::new());
             self.dispose(candidate, unrun);
@@ -168,11 +170,15 @@ impl Service {
 
     /// The lease on a device; `None` when another process holds it.
     pub(super) fn lease(&self, gpu: &Gpu) -> io::Result<Option<Lease>> {
-        Lease::take(&self.node.leases, &gpu.key())
+        let lease = Lease::take(&self.node.leases, &gpu.key())?;
+        Ok(lease.map(|lease| match memory_is_back(&self.node.gauge, gpu) {
+            Some(is_back) => lease.until(is_back),
+            None => lease,
+        }))
     }
 
     fn start_job(&mut self, seat: usize, slot: &Arc<Slot>, lease: Option<Lease>, job: Kept) {
-        let Kept { key, tags, taken, permit, mut holding } = job;
+        let Kept { key, results, tags, taken, permit, mut holding } = job;
         self.started += 1;
         let number = self.started;
         let (sender, orders) = watch::channel(None);
@@ -181,7 +187,7 @@ impl Service {
             holding = Holding::now(&key);
         }
         self.node.gate.begin(number, &taken.job, Instant::now());
-        self.seats.seat(seat, Running { key, number, tags, holding, orders: sender });
+        self.seats.seat(seat, Running { key, number, results, tags, holding, orders: sender });
         let bench = Arc::clone(&self.bench);
         let slot = Arc::clone(slot);
         let news = self.news_sender.clone();
@@ -203,6 +209,6 @@ impl Service {
         let outcome = job::outcome(&self.bench, &spokesman, &job.taken, verdict, 0.0);
         self.recent.remember(job.key);
         log(&outcome);
-        self.report(Some(outcome), job.tags, None);
+        self.report(Some((job.results, outcome)), job.tags, None);
     }
 }

@@ -37,7 +37,7 @@ pub(crate) struct Rig {
 impl Rig {
     pub(crate) async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        for name in ["bin", "pids", "home", "run"] {
+        for name in ["bin", "pids", "home"] {
             fs::create_dir(folder.path().join(name)).unwrap();
         }
         let identity =
@@ -101,7 +101,6 @@ impl Rig {
             .env("RIGQUEUE_RUNTIME", self.runtime())
             .env("RIGQUEUE_BROKER", url(self.folder.path()))
             .env("RIGQUEUE_HOME", self.folder.path().join("home"))
-            .env("RIGQUEUE_RUNTIME", self.folder.path().join("run"))
             .env("RIGQUEUE_LOG", "debug")
             .env("FAKE_PIDS", self.folder.path().join("pids"));
         command
@@ -130,8 +129,7 @@ impl Rig {
     }
 
     pub(crate) async fn publish(&self, job: &Job) {
-        let queue = seed_queue(job.arch, job.urgency);
-        self.publish_raw(&queue, wire::encode(job).unwrap()).await;
+        self.publish_raw(&job.queue(), wire::encode(job).unwrap()).await;
     }
 
     pub(crate) async fn publish_raw(&self, queue: &str, message: Message) {
@@ -142,8 +140,12 @@ impl Rig {
 
     /// The next outcome, acknowledged.
     pub(crate) async fn outcome(&self) -> Outcome {
-        let delivery =
-            until("an outcome", async || self.broker.take(RESULTS_SEED).await.unwrap()).await;
+        self.outcome_in(RESULTS_SEED).await
+    }
+
+    /// The next outcome in that queue, acknowledged.
+    pub(crate) async fn outcome_in(&self, queue: &str) -> Outcome {
+        let delivery = until("an outcome", async || self.broker.take(queue).await.unwrap()).await;
         self.broker.ack(vec![delivery.tag]).await.unwrap();
         wire::decode(&delivery.message).unwrap()
     }

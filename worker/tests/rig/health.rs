@@ -64,11 +64,18 @@ async fn the_real_runner_passes_the_probe_and_one_that_computes_wrongly_does_not
     use worker::{
         health::{Finding, probe},
         job::Bench,
+        scripts::Scripts,
         slots::Slot,
         spawn::Spawner,
     };
 
     let bench = Bench {
+        scripts: Scripts {
+            folders: Vec::new(),
+            python: String::new(),
+            attempts: None,
+            drain: Duration::ZERO,
+        },
         node: "node".to_owned(),
         instance: "instance".to_owned(),
         spawner: Spawner::new().unwrap(),

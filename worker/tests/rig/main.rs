@@ -18,5 +18,6 @@ mod nvml;
 mod orders;
 mod outcomes;
 mod runner_cpu;
+mod scripts;
 mod starting;
 mod trees;

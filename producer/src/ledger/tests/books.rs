@@ -39,6 +39,7 @@ pub(super) fn opened(requested: Span, jobs: u64) -> RunOpened {
         kind: "sieve".to_owned(),
         sieve: Some(sieve()),
         statistics: None,
+        scripts: None,
         requested,
         samples: Vec::new(),
         parts: 0,

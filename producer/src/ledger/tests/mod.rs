@@ -3,5 +3,6 @@ mod books;
 mod dead;
 mod epochs;
 mod rates;
+mod scripts;
 mod statistics;
 mod strikes;

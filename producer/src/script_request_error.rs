@@ -1,0 +1,82 @@
+//! Why a request for scripts is refused: the first job that is wrong, and what to do.
+
+use shared::script::InvalidScript;
+
+/// A request for scripts that is refused.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ScriptRequestError {
+    /// Nothing to do.
+    #[error("there are no jobs in it")]
+    NoJobs,
+    /// A job without a script.
+    #[error("job '{job}' names no script, and [steps.\"{step}\"] in the settings has none either")]
+    NoScript {
+        /// The job.
+        job: String,
+        /// The step.
+        step: String,
+    },
+    /// A script that is not there.
+    #[error(
+        "job '{job}': none of the script folders here ({folders}) has '{script}'; [scripts] folders \
+         in the settings lists them"
+    )]
+    Missing {
+        /// The job.
+        job: String,
+        /// The script.
+        script: String,
+        /// The folders.
+        folders: String,
+    },
+    /// A script that no worker would start.
+    #[error("job '{job}': {source}")]
+    Script {
+        /// The job.
+        job: String,
+        /// Why.
+        source: InvalidScript,
+    },
+    /// A script or an output that would leave its folder.
+    #[error("job '{job}': {why}")]
+    Path {
+        /// The job.
+        job: String,
+        /// Why.
+        why: String,
+    },
+    /// Two jobs with one output.
+    #[error("job '{job}' declares the output '{output}' of job '{other}' too")]
+    SameOutput {
+        /// The job.
+        job: String,
+        /// The job before it.
+        other: String,
+        /// The output.
+        output: String,
+    },
+    /// Too long for the broker.
+    #[error(
+        "job '{job}' may take {most:.0} s (its timeout, admission_wait, grace and 2 min), but \
+         broker.consumer_timeout is {allowed} s: raise that, here and in the broker, or lower its \
+         timeout"
+    )]
+    TooLong {
+        /// The job.
+        job: String,
+        /// What it may take.
+        most: f64,
+        /// What the broker allows.
+        allowed: f64,
+    },
+    /// A preset that asks for chunks.
+    #[error(
+        "job '{job}': its arguments name {{chunk}}, a chunk of survivors; give the arguments in the \
+         jobs file"
+    )]
+    Chunk {
+        /// The job.
+        job: String,
+    },
+}

@@ -1,0 +1,282 @@
+//! Script jobs, from a jobs file to the report, on real processes and the system's Python.
+
+#![expect(clippy::unwrap_used, reason = "these are tests")]
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use serde_json::{Value, json};
+use tests::rig::{Part, Rig};
+
+/// Does its number's worth, in every way of success and failure there is.
+const SCRIPT: &str = r#"
+import json, os, signal, sys, time
+mode, number = sys.argv[1], int(sys.argv[2])
+out = sys.argv[3] if len(sys.argv) > 3 else None
+# Who began, and how often: one line each.
+with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "begun"), "a") as begun:
+    begun.write(f"{number}\n")
+if mode == "print":
+    print("working")
+    print(json.dumps({"number": number}))
+elif mode == "write":
+    with open(out, "w") as file:
+        json.dump({"number": number}, file)
+elif mode == "slow":
+    time.sleep(0.3)
+    print(json.dumps({"number": number}))
+elif mode == "report":
+    print(json.dumps({"status": "error", "message": "no draws left"}))
+elif mode == "empty":
+    open(out, "w").close()
+elif mode == "half":
+    open(out, "w").write('{"number": ')
+elif mode == "exit":
+    sys.stderr.write("out of luck\n")
+    sys.exit(7)
+elif mode == "memory":
+    raise MemoryError
+elif mode == "crash":
+    os.kill(os.getpid(), signal.SIGSEGV)
+elif mode == "sleep":
+    time.sleep(600)
+# "nothing" does nothing.
+"#;
+
+/// A rig whose workers run [`SCRIPT`] as `do.py`.
+fn rig() -> Rig {
+    let rig = Rig::embedded();
+    let folder = rig.path("scripts");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("do.py"), SCRIPT).unwrap();
+    rig.add_settings(&format!(
+        "[scripts]\nfolders = [{folder:?}]\n[steps.\"3\"]\nscript = \"do.py\"\ntimeout = \"60s\"\n"
+    ));
+    rig
+}
+
+fn begun(rig: &Rig) -> Vec<u64> {
+    let text = fs::read_to_string(rig.path("scripts/begun")).unwrap_or_default();
+    text.lines().map(|line| line.parse().unwrap()).collect()
+}
+
+/// A jobs file's path, for the rig.
+fn jobs_file(rig: &Rig, jobs: &[Value]) -> String {
+    rig.file("jobs.json", &json!({ "jobs": jobs }).to_string())
+}
+
+fn result_of<'a>(status: &'a Value, job: &str) -> &'a Value {
+    let results = status["results"].as_array().unwrap();
+    results.iter().find(|result| result["job"] == job).unwrap()
+}
+
+#[test]
+fn forty_scripts_are_each_reported_as_they_ended() {
+    let rig = rig();
+    // What a job does, whether it declares an output, and what must come of it.
+    let failing = [
+        ("report", false, "Reported", "no draws left"),
+        ("nothing", true, "MissingOutput", "wrote no"),
+        ("nothing", false, "MissingOutput", "printed no result"),
+        ("empty", true, "EmptyOutput", "is empty"),
+        ("half", true, "InvalidOutput", "no JSON"),
+        ("exit", false, "ExitCode(7)", "out of luck"),
+        ("memory", false, "ExitCode(1)", "MemoryError"),
+        ("crash", false, "Crashed(11)", "SIGSEGV"),
+        ("sleep", false, "Timeout", "time limit"),
+    ];
+    let mut jobs = Vec::new();
+    for number in 0..40usize {
+        let (mode, writes) = match failing.get(number) {
+            Some((mode, writes, ..)) => (*mode, *writes),
+            None if number % 2 == 0 => ("write", true),
+            None => ("print", false),
+        };
+        let mut job = json!({"job_id": format!("t{number}"), "args": [mode, number]});
+        if writes {
+            let output = format!("trials/{number}.json");
+            job["args"].as_array_mut().unwrap().push(json!(output));
+            job["expected_output"] = json!(output);
+        }
+        if mode == "sleep" {
+            job["timeout"] = json!(1.0);
+        }
+        jobs.push(job);
+    }
+    let file = jobs_file(&rig, &jobs);
+    let out = rig.path("out").display().to_string();
+    let answer = rig.producer(&[
+        "run",
+        "--step",
+        "3",
+        "--jobs-file",
+        &file,
+        "--run",
+        "r",
+        "--max-dead",
+        "100%",
+        "--max-attempts",
+        "2",
+        "--output-dir",
+        &out,
+        "--json",
+    ]);
+    assert_eq!(answer.code, 4, "{answer}");
+    let status = answer.json();
+    assert_eq!((&status["state"], &status["step"]), (&json!("failed"), &json!("3")), "{answer}");
+    let jobs = &status["jobs"];
+    let counts =
+        ["published", "done", "failed", "retried", "requeued", "dead"].map(|name| &jobs[name]);
+    assert_eq!(counts, [&json!(40), &json!(31), &json!(18), &json!(9), &json!(0), &json!(9)]);
+    assert_eq!(status["results"].as_array().unwrap().len(), 40);
+    for (number, (mode, _, kind, words)) in failing.into_iter().enumerate() {
+        let result = result_of(&status, &format!("t{number}"));
+        assert_eq!(
+            (&result["state"], &result["attempts"]),
+            (&json!("dead"), &json!(2)),
+            "{result}"
+        );
+        assert_eq!(result["failure"]["kind"], kind, "{mode}: {result}");
+        assert!(result["failure"]["detail"].as_str().unwrap().contains(words), "{mode}: {result}");
+        assert_eq!(result["result"], Value::Null);
+    }
+    for number in failing.len()..40 {
+        let result = result_of(&status, &format!("t{number}"));
+        assert_eq!((&result["state"], &result["failure"]), (&json!("done"), &Value::Null));
+        assert_eq!(result["result"], json!({"number": number}));
+        let path = Path::new(&out).join(format!("r/trials/{number}.json"));
+        assert_eq!(path.exists(), number % 2 == 0, "{}", path.display());
+    }
+    let manifest = fs::read_to_string(Path::new(&out).join("r/run.json")).unwrap();
+    let manifest: Value = serde_json::from_str(&manifest).unwrap();
+    assert_eq!((&manifest["state"], &manifest["step"]), (&json!("failed"), &json!("3")));
+    let first = &manifest["jobs"][0];
+    assert_eq!((&first["script"], &first["args"]), (&json!("do.py"), &json!(["report", "0"])));
+    assert_eq!(first["tries"].as_array().unwrap().len(), 2);
+    assert_eq!(manifest["jobs"][10]["files"][0]["name"], "trials/10.json");
+
+    // Nothing else is left of the attempts, and the local run answers for itself.
+    let attempts = rig.home().join("local/r/attempts");
+    let left: Vec<_> = fs::read_dir(attempts)
+        .unwrap()
+        .flat_map(|worker| fs::read_dir(worker.unwrap().path()).unwrap())
+        .map(|entry| entry.unwrap().file_name())
+        .filter(|name| name != "lock")
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+    let dead = rig.producer(&["dead", "list", "--run", "r", "--json"]).ok().json();
+    assert_eq!(dead.as_array().unwrap().len(), failing.len());
+    assert_eq!(dead[0]["kind"], "script do.py");
+    let table = rig.producer(&["status", "r"]).ok().stdout;
+    assert!(table.contains("31 of 40 scripts done") && table.contains("Timeout: "), "{table}");
+}
+
+#[test]
+fn a_killed_worker_costs_scripts_nothing() {
+    let rig = rig();
+    rig.spawn_aggregator();
+    let worker: Part = rig.spawn_worker(2);
+    let jobs: Vec<Value> =
+        (0..20).map(|n| json!({"job_id": format!("t{n}"), "args": ["slow", n]})).collect();
+    let file = jobs_file(&rig, &jobs);
+    let words = ["enqueue", "--step", "3", "--jobs-file", &file, "--run", "r", "--wait", "--json"];
+    rig.until("the ledger", || rig.home().join("ledger.db").exists().then_some(()));
+    let waiting = rig.start_producer(&words);
+    rig.until("some scripts to have begun", || (begun(&rig).len() >= 4).then_some(()));
+    rig.kill9(worker);
+    rig.spawn_worker(2);
+    let answer = rig.answer(waiting, &words).ok();
+    let status = &answer.json()["status"];
+    assert_eq!(status["state"], "complete", "{answer}");
+    assert_eq!((&status["jobs"]["done"], &status["jobs"]["dead"]), (&json!(20), &json!(0)));
+    for number in 0..20 {
+        let result = result_of(status, &format!("t{number}"));
+        assert_eq!(result["result"], json!({"number": number}), "{result}");
+    }
+    let mut times: BTreeMap<u64, u32> = BTreeMap::new();
+    for number in begun(&rig) {
+        *times.entry(number).or_default() += 1;
+    }
+    assert_eq!(times.len(), 20, "each was run");
+    assert!(times.values().all(|&times| times <= 2) && begun(&rig).len() <= 22, "{times:?}");
+    let manifest = rig.home().join("outputs/r/run.json");
+    rig.until("the run's manifest", || manifest.exists().then_some(()));
+    rig.end_services();
+}
+
+#[test]
+fn a_bad_jobs_file_is_refused_before_anything_is_published() {
+    let rig = rig();
+    let job = |field: &str, value: Value| {
+        let mut job = json!({"job_id": "t1", "args": ["print", 1]});
+        job[field] = value;
+        job
+    };
+    let good = json!({"job_id": "t0", "args": ["print", 0]});
+    for (bad, words) in [
+        (job("job_id", json!("t0")), "job 't0': this job_id is there twice"),
+        (job("script", json!("none.py")), "has 'none.py'"),
+        (job("script", json!("../do.py")), "job 't1': its script is '../do.py'"),
+        (job("expected_output", json!("/etc/passwd")), "--output-dir"),
+        (job("expected_output", json!("../x.json")), "its expected_output is '../x.json'"),
+        (job("timeuot", json!(3)), "did you mean 'timeout'?"),
+        (job("args", json!("print 1")), "job 't1': its args are"),
+        (job("args", json!(["{output}"])), "declares no output"),
+        (job("timeout", json!(7 * 24 * 3600)), "broker.consumer_timeout"),
+        (job("arch", json!("gpu")), "no architecture"),
+    ] {
+        let file = jobs_file(&rig, &[good.clone(), bad]);
+        for command in ["enqueue", "run"] {
+            let answer = rig.producer(&[command, "--step", "3", "--jobs-file", &file]);
+            assert_eq!((answer.code, answer.stdout.as_str()), (2, ""), "{answer}");
+            let errors: Vec<_> =
+                answer.stderr.lines().filter(|l| l.starts_with("error: ")).collect();
+            assert!(errors.len() == 1 && errors[0].contains(words), "{words}: {answer}");
+        }
+    }
+    let file = jobs_file(&rig, &[good]);
+    for (args, words) in [
+        (vec!["--step", "2", "--jobs-file", file.as_str()], "script steps"),
+        (vec!["--step", "4", "--jobs-file", file.as_str()], "names no script"),
+        (vec!["--step", "3"], "--jobs-file"),
+        (vec!["--step", "3", "--jobs-file", "none.json"], "none.json can't be read"),
+        (vec!["--step", "3", "--jobs-file", file.as_str(), "--family", "mt19937"], "--family"),
+    ] {
+        let args: Vec<&str> = ["enqueue"].into_iter().chain(args).collect();
+        let answer = rig.producer(&args);
+        assert!(answer.code == 2 && answer.stderr.contains(words), "{words}: {answer}");
+    }
+    assert!(!rig.home().join("local").exists(), "a local run's folder is left");
+    let plan = ["enqueue", "--step", "3", "--jobs-file", &file, "--dry-run", "--json"];
+    let plan = rig.producer(&plan).ok().json();
+    let queue = json!({"queue": "jobs.script.any", "script": "do.py", "jobs": 1});
+    assert_eq!(plan, json!({"step": "3", "jobs": 1, "queues": [queue]}));
+    assert_eq!(rig.producer(&["runs", "--json"]).ok().json(), json!([]));
+}
+
+#[test]
+fn outputs_keep_their_absolute_paths_when_asked_to() {
+    let rig = rig();
+    let out = rig.path("results").display().to_string();
+    let declared = format!("{out}/deep/1.json");
+    let job = json!({"job_id": "t1", "args": ["write", 1, declared], "expected_output": declared});
+    let file = jobs_file(&rig, &[job]);
+    let words = [
+        "run",
+        "--step",
+        "3",
+        "--jobs-file",
+        &file,
+        "--run",
+        "r",
+        "--output-dir",
+        &out,
+        "--preserve-paths",
+        "--json",
+    ];
+    let status = rig.producer(&words).ok().json();
+    assert_eq!(status["results"][0]["outputs"], json!(["deep/1.json"]));
+    let wrote: Value = serde_json::from_str(&fs::read_to_string(&declared).unwrap()).unwrap();
+    assert_eq!(wrote, json!({"number": 1}));
+    assert!(Path::new(&out).join("r.run.json").exists());
+    assert!(!Path::new(&out).join("r").exists());
+}

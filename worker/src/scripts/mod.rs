@@ -1,0 +1,12 @@
+//! Script jobs: finding the script, a folder for the attempt, the child, what its end means.
+
+mod attempt;
+mod find;
+mod judge;
+mod output;
+mod run;
+mod text;
+
+pub use attempt::Attempts;
+pub use run::{Scripts, attempt};
+pub use text::Text;
