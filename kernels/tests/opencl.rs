@@ -262,6 +262,28 @@ fn a_whole_job_is_what_the_processor_makes_of_it() {
     assert!(!expected.result().survivors.is_empty());
 }
 
+/// No device here is a GPU, so whatever card a runner was given, it is not there.
+#[test]
+fn a_given_card_that_is_not_shown_is_no_card() {
+    let _alone = alone();
+    if device().is_none() {
+        return;
+    }
+    let asked = job(sieve(Family::Pcg32, 3), range(0, 999));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_runner-opencl"));
+    command.args(["--threads", "1"]).env("RIGQUEUE_DEVICE", "0000:fe:00.0");
+    let ended = end(support::start_as(&mut command, &rmp_serde::to_vec_named(&asked).unwrap()));
+    assert_eq!(ended.code, Some(6), "{}", ended.stderr);
+    let Some(Frame::Failed { failure, detail }) = ended.frames.last() else {
+        panic!("{:?}", ended.frames)
+    };
+    assert!(detail.contains("0000:fe:00.0"), "{detail}");
+    // A node without AMD's compute driver, or a user who may not use it, is not the card's fault.
+    let usable = std::fs::File::options().read(true).write(true).open("/dev/kfd").is_ok();
+    let expected = if usable { Failure::DeviceLost } else { Failure::SpawnFailed };
+    assert_eq!(*failure, expected, "{detail}");
+}
+
 #[test]
 fn memory_that_goes_bad_is_found_by_the_witness() {
     let _alone = alone();

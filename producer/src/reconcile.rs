@@ -46,8 +46,7 @@ impl Silence {
 
     /// A worker told what it holds.
     pub(crate) fn heard(&mut self, heartbeat: &Heartbeat, now: Instant) {
-        let held = heartbeat.slots.iter().filter_map(|slot| slot.job.as_ref());
-        let runs = held.map(|job| job.run.clone()).collect();
+        let runs = heartbeat.held().map(|job| job.run.clone()).collect();
         self.held.insert(heartbeat.instance.clone(), (now, runs));
     }
 
@@ -233,15 +232,18 @@ mod tests {
             tested: 0,
             survivors: 0,
             seconds: 0.0,
+            waits_for: None,
         });
         let device = Device { name: "cpu0".to_owned(), model: String::new(), threads: 1 };
         Heartbeat {
             node: "n".to_owned(),
             instance: "i".to_owned(),
             version: String::new(),
-            slots: vec![SlotState { arch: Arch::Cpu, device, job }],
+            slots: vec![SlotState { arch: Arch::Cpu, device, job, health: None, unfit: None }],
             draining: false,
             paused: false,
+            kept: Vec::new(),
+            memory: None,
             informed: true,
             measured: Vec::new(),
             at: 0.0,

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    health::Health,
     job::{Arch, Engine, Job, Urgency},
     outcome::Device,
     rates::MeasuredRate,
@@ -153,6 +154,12 @@ pub struct Heartbeat {
     /// Whether its node is told to pause.
     #[serde(default)]
     pub paused: bool,
+    /// Jobs that fit the node but not now. While there is one, nothing else is taken.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kept: Vec<HeldJob>,
+    /// The host's memory, where it can be read.
+    #[serde(default)]
+    pub memory: Option<MemoryState>,
     /// Whether it has heard a [`FleetState`]; one that has not is answered at once.
     pub informed: bool,
     /// What `worker bench` measured on slots like these: one rate for each family and engine.
@@ -160,6 +167,28 @@ pub struct Heartbeat {
     pub measured: Vec<MeasuredRate>,
     /// When, in Unix seconds.
     pub at: f64,
+}
+
+impl Heartbeat {
+    /// Every job that the worker holds, whether it runs, waits for a confirm, or is kept.
+    pub fn held(&self) -> impl Iterator<Item = &HeldJob> {
+        self.slots.iter().filter_map(|slot| slot.job.as_ref()).chain(&self.kept)
+    }
+}
+
+/// A host's memory at one moment, as far as jobs may use it.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct MemoryState {
+    /// All there is, or all that the worker's control group may use, in bytes.
+    pub total_bytes: u64,
+    /// What could be used without swapping, in bytes.
+    pub available_bytes: u64,
+    /// The share of the last 10 s in which something waited for memory, in percent, where the
+    /// kernel measures it.
+    #[serde(default)]
+    pub pressure: Option<f64>,
+    /// How many jobs the worker runs side by side at most, for now.
+    pub jobs_allowed: u32,
 }
 
 /// One slot: what it is and what it holds.
@@ -171,6 +200,12 @@ pub struct SlotState {
     pub device: Device,
     /// The job it holds.
     pub job: Option<HeldJob>,
+    /// How the device is; `None` where nothing tells, as for processor cores.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
+    /// Why the worker itself gives it nothing to do, in one line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unfit: Option<String>,
 }
 
 /// A job that a worker holds.
@@ -190,6 +225,9 @@ pub struct HeldJob {
     pub survivors: u64,
     /// Seconds since it was taken.
     pub seconds: f64,
+    /// What a kept job waits for, with figures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<String>,
 }
 
 /// Where a held job stands.
@@ -197,6 +235,8 @@ pub struct HeldJob {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Stage {
+    /// It fits the node, but not now.
+    Kept,
     /// Its child runs.
     Running,
     /// Its outcome waits for the broker's confirm.

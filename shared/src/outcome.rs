@@ -354,6 +354,9 @@ pub enum Return {
     NeverFits,
     /// This node can't run it now: memory.
     NoMemoryNow,
+    /// This node can't run it now: other processes hold its devices, or its turn to start has not
+    /// come.
+    Busy,
     /// Its run is paused.
     Paused,
     /// Its run was cancelled.

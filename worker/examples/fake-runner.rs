@@ -56,6 +56,23 @@ async fn behave(behaviour: &str) -> ExitCode {
     let span = job.span().expect("a span");
     match behaviour {
         "whole" => done(span, Survivors::default()),
+        "counts" => {
+            // How many runners live now, this one among them, written down where tests look.
+            let folder = env::var("FAKE_PIDS").expect("a folder for ids");
+            let entries = fs::read_dir(&folder).expect("ids").flatten();
+            let lives = |name: &str| {
+                let stat = fs::read_to_string(format!("/proc/{name}/stat")).unwrap_or_default();
+                let state = stat.rsplit_once(')').map(|(_, rest)| rest.trim_start().to_owned());
+                state.is_some_and(|state| !state.starts_with(['Z', 'X']))
+            };
+            let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+            let count = names.filter(|name| lives(name)).count();
+            let own = format!("{folder}/{}", getpid().as_raw_nonzero());
+            fs::write(own, format!("counted {count}")).expect("pid file");
+            // As long as it takes others to come.
+            tokio::time::sleep(Duration::from_millis(30)).await;
+            done(span, Survivors::default())
+        }
         "two seconds" => {
             let tested = vec![span];
             let result = SieveResult { tested, busy_seconds: 2.0, ..SieveResult::default() };

@@ -15,9 +15,9 @@ use std::{
 
 use rustix::{
     fs::{Access, access, getxattr},
-    process::{Pid, getuid},
+    process::{Pid, PidfdFlags, Signal, getuid, pidfd_open, pidfd_send_signal},
 };
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 /// Environment variable: the cgroup under which jobs get theirs, over where it would be otherwise;
 /// empty for none.
@@ -26,6 +26,8 @@ pub const ENV_CGROUP: &str = "RIGQUEUE_CGROUP";
 const PREFIX: &str = "job-";
 /// How long is waited for the last process of a killed cgroup, from one look to the next.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
+/// How often what will not end is told.
+const TELL_EVERY: Duration = Duration::from_secs(10);
 
 /// Where jobs get their cgroups.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -168,14 +170,6 @@ impl Room {
         self.has_memory
     }
 
-    /// Moves a process in.
-    ///
-    /// # Errors
-    /// What the system says.
-    pub fn join(&self, pid: Pid) -> io::Result<()> {
-        fs::write(self.folder.join("cgroup.procs"), pid.as_raw_nonzero().to_string())
-    }
-
     /// Sets a value where there is such a file; says whether there is.
     fn set(&self, name: &str, value: &str) -> io::Result<bool> {
         let file = self.folder.join(name);
@@ -191,10 +185,32 @@ impl Room {
     }
 
     fn kill(&self) {
-        if let Err(error) = self.set("cgroup.kill", "1") {
+        let killed = self.set("cgroup.kill", "1").and_then(|killed| match killed {
+            true => Ok(()),
+            // Kernels before 5.14: one by one.
+            false => self.kill_each(),
+        });
+        if let Err(error) = killed {
             let folder = self.folder.display();
             tracing::warn!(%error, %folder, "a job's cgroup could not be killed");
         }
+    }
+
+    fn kill_each(&self) -> io::Result<()> {
+        let members = || fs::read_to_string(self.folder.join("cgroup.procs"));
+        let is_member = |pid: Pid| -> io::Result<bool> {
+            let pid = pid.as_raw_nonzero().to_string();
+            Ok(members()?.lines().any(|line| line == pid))
+        };
+        for pid in members()?.lines().filter_map(|line| Pid::from_raw(line.parse().ok()?)) {
+            // Once more with the process held: its id could be another's by now.
+            if let Ok(fd) = pidfd_open(pid, PidfdFlags::empty())
+                && is_member(pid)?
+            {
+                pidfd_send_signal(fd, Signal::KILL).ok();
+            }
+        }
+        Ok(())
     }
 
     /// What it has counted so far.
@@ -214,8 +230,14 @@ impl Room {
     /// Kills what is left in it and waits until that has ended: for ever if it won't. Returns what
     /// it has counted.
     pub async fn end(self) -> Counted {
+        let mut told = Instant::now();
         while self.is_populated() {
             self.kill();
+            if told.elapsed() >= TELL_EVERY {
+                told = Instant::now();
+                let folder = self.folder.display();
+                tracing::warn!(%folder, "a job's cgroup was killed and won't end");
+            }
             // What was killed and adopted counts until it is reaped.
             crate::orphans::reap().ok();
             sleep(LOOK_AGAIN).await;

@@ -78,8 +78,8 @@ pub enum Command {
             The rates are kept in rates.json in the data folder. A worker reads them when it starts and \
             tells them with its heartbeats, so that the first plan for a new node is right; \
             `producer run` reads them too. What jobs teach later counts for more.",
-        after_long_help = "Exit codes: 0 done, 1 a figure could not be had, 2 bad settings or usage, 6 the device, its driver\n\
-            or its compiler is missing or has failed, 130 interrupted (figures so far are kept).\n\n\
+        after_long_help = "Exit codes: 0 done, 1 a figure could not be had, 2 bad settings or usage, or no such GPU, 6 the device, its\n\
+            driver or its compiler is missing or has failed, 130 interrupted (figures so far are kept).\n\n\
             Examples:\n  \
             worker bench                                    # every family and plan, two minutes\n  \
             worker bench --family java_lcg --plan A --plan E\n  \

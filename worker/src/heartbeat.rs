@@ -19,7 +19,7 @@ pub struct Holding {
 }
 
 impl Holding {
-    /// A job that runs from now on.
+    /// A job that was taken now.
     #[must_use]
     pub fn now(key: &Key) -> Self {
         let job = HeldJob {
@@ -30,19 +30,24 @@ impl Holding {
             tested: 0,
             survivors: 0,
             seconds: 0.0,
+            waits_for: None,
         };
         Self { job, since: Instant::now() }
+    }
+
+    /// The job as it stands now.
+    #[must_use]
+    pub fn told(&self) -> HeldJob {
+        HeldJob { seconds: self.since.elapsed().as_secs_f64(), ..self.job.clone() }
     }
 }
 
 /// The state of one slot, for a heartbeat.
 #[must_use]
 pub fn slot_state(slot: &Slot, holding: Option<&Holding>) -> SlotState {
-    let job = holding.map(|holding| HeldJob {
-        seconds: holding.since.elapsed().as_secs_f64(),
-        ..holding.job.clone()
-    });
-    SlotState { arch: slot.arch, device: slot.device.clone(), job }
+    let job = holding.map(Holding::told);
+    let device = slot.device.clone();
+    SlotState { arch: slot.arch, device, job, health: None, unfit: None }
 }
 
 /// Decides when a heartbeat is due. Asked once a second.

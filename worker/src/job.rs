@@ -25,6 +25,7 @@ use crate::{
     memory::gib,
     output::{Frames, Last, last_line},
     scripts::{self, Scripts},
+    shim,
     slots::Slot,
     spawn::{Bounds, Spawner, Start, Ties},
 };
@@ -142,7 +143,8 @@ async fn attempt(
         processes: PROCESSES,
         has_gpu: slot.gpu.is_some(),
     });
-    let ties = Ties { name: format!("{run}/{id}"), lease, bounds, shim: None };
+    let ties =
+        Ties { name: format!("{run}/{id}"), lease, bounds, shim: bounds.map(|_| shim::OWN.into()) };
     let began = Instant::now();
     let child = match bench.spawner.start_tied(start, ties).await {
         Ok(child) => child,

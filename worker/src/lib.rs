@@ -6,7 +6,9 @@
 //! | module | role |
 //! |---|---|
 //! | [`cli`], [`setup`] | the command line, and what it resolves to |
-//! | [`service`] | the dispatcher: takes, places, drains |
+//! | [`service`] | the dispatcher: takes, places, keeps, drains |
+//! | [`admission`] | which job may start now, by the host's memory and the node's limits |
+//! | [`health`] | which devices are fit for work |
 //! | [`looks`] | which queue to look at next, and which are known to be empty |
 //! | [`devices`], [`slots`], [`cores`], [`seats`] | what jobs run on, and which slot holds which |
 //! | [`runtime_folder()`], [`lease`] | where workers of one host meet; one process tree on one device |
@@ -23,6 +25,7 @@
 //! | [`doctor`] | what this machine, its settings and its broker lack |
 //! | [`bench`] | how fast this machine's slots sieve |
 
+pub mod admission;
 pub mod bench;
 pub mod cgroup;
 pub mod child;
@@ -34,6 +37,7 @@ pub mod doctor;
 mod error;
 pub mod events;
 pub mod fleet;
+pub mod health;
 pub mod heartbeat;
 pub mod job;
 pub mod lease;

@@ -5,7 +5,7 @@
 //! or the memory is wiped (every 10 s): a busy worker asks about once a job. Nothing in here
 //! knows time or brokers, so that the rules can be tested as they stand.
 
-use std::ops::Range;
+use std::{cell::LazyCell, ops::Range};
 
 use shared::{
     job::{Arch, Urgency},
@@ -27,12 +27,15 @@ pub struct Look {
     pub name: String,
     /// The architecture whose queue it is.
     pub arch: Arch,
+    /// Whether it is a queue of scripts.
+    pub is_script: bool,
 }
 
 #[derive(Debug)]
 struct Queue {
     name: String,
     arch: Arch,
+    is_script: bool,
     rings: u64,
     known_empty: bool,
     reported_missing: bool,
@@ -71,6 +74,7 @@ impl Looks {
         let queues: Vec<Queue> = own
             .chain(others)
             .map(|(arch, name)| Queue {
+                is_script: topology::results_of(&name) == topology::RESULTS_SCRIPT,
                 name,
                 arch,
                 rings: 0,
@@ -87,11 +91,16 @@ impl Looks {
 
     /// The next look, if any is worth its cost: the first queue in order that is not known to be
     /// empty. While that one already has as many looks in flight as it may, there is none: a
-    /// queue further down must not go before it.
-    pub fn begin(&mut self) -> Option<Look> {
+    /// queue further down must not go before it. Queues of scripts are passed over unless
+    /// `may_script` says that one more may run; it is asked once at most.
+    pub fn begin(&mut self, may_script: impl FnOnce() -> bool) -> Option<Look> {
         let low_first = self.counted % LOW_EVERY == LOW_EVERY - 1;
         let first = self.low.clone().filter(|_| low_first);
-        let index = first.chain(0..self.queues.len()).find(|&i| !self.queues[i].known_empty)?;
+        let may_script = LazyCell::new(may_script);
+        let index = first.chain(0..self.queues.len()).find(|&i| {
+            let queue = &self.queues[i];
+            !queue.known_empty && (!queue.is_script || *may_script)
+        })?;
         let queue = &mut self.queues[index];
         if queue.in_flight >= queue.width {
             return None;
@@ -99,7 +108,13 @@ impl Looks {
         queue.in_flight += 1;
         self.counted += 1;
         let (rings, name, arch) = (queue.rings, queue.name.clone(), queue.arch);
-        Some(Look { queue: index, rings, name, arch })
+        Some(Look { queue: index, rings, name, arch, is_script: queue.is_script })
+    }
+
+    /// The look was never made.
+    pub fn give_up(&mut self, look: &Look) {
+        self.counted -= 1;
+        self.queues[look.queue].in_flight -= 1;
     }
 
     /// The look found a job.
@@ -178,7 +193,7 @@ mod tests {
     fn looks_at_high_then_normal_then_low_then_elsewhere() {
         let mut looks = Looks::new(Arch::Cpu, true);
         let names: Vec<String> = std::iter::from_fn(|| {
-            let look = looks.begin()?;
+            let look = looks.begin(|| true)?;
             looks.empty(&look);
             Some(look.name)
         })
@@ -201,33 +216,33 @@ mod tests {
             "jobs.seed.rocm.low",
         ];
         assert_eq!(names, expected);
-        assert!(looks.begin().is_none(), "an idle worker asks nothing more");
+        assert!(looks.begin(|| true).is_none(), "an idle worker asks nothing more");
         let mut pieces = Looks::new(Arch::Cpu, false);
         let asked = std::iter::from_fn(|| {
-            let look = pieces.begin()?;
+            let look = pieces.begin(|| true)?;
             pieces.empty(&look);
             Some(look.name)
         });
         let none_of_scripts = expected.into_iter().filter(|name| !name.contains("script"));
         assert!(asked.eq(none_of_scripts), "a worker that runs no scripts looks for none");
         looks.forget();
-        assert_eq!(looks.begin().map(|look| look.name).as_deref(), Some(expected[0]));
+        assert_eq!(looks.begin(|| true).map(|look| look.name).as_deref(), Some(expected[0]));
     }
 
     #[test]
     fn a_bell_during_a_look_is_not_lost() {
         let mut looks = Looks::new(Arch::Cpu, true);
-        let high = looks.begin().unwrap();
+        let high = looks.begin(|| true).unwrap();
         looks.empty(&high);
         for _ in 0..2 {
-            let scripts = looks.begin().unwrap();
+            let scripts = looks.begin(|| true).unwrap();
             looks.empty(&scripts);
         }
-        let normal = looks.begin().unwrap();
+        let normal = looks.begin(|| true).unwrap();
         // The broker has answered "empty"; then a job comes and rings; then we read the answer.
         assert!(looks.ring(["jobs.seed.cpu"]));
         looks.empty(&normal);
-        assert_eq!(looks.begin().map(|look| look.name).as_deref(), Some("jobs.seed.cpu"));
+        assert_eq!(looks.begin(|| true).map(|look| look.name).as_deref(), Some("jobs.seed.cpu"));
         assert!(looks.ring(["jobs.script.any"]));
         assert!(!looks.ring(["jobs.script.cuda"]), "not one of ours");
     }
@@ -240,7 +255,7 @@ mod tests {
         for _ in 0..1000 {
             // One slot frees: look until a job is found.
             loop {
-                let look = looks.begin().unwrap();
+                let look = looks.begin(|| true).unwrap();
                 asked += 1;
                 if answer(&mut looks, &look, &mut waiting) {
                     break;
@@ -257,7 +272,7 @@ mod tests {
         let mut low = 0;
         let mut found = 0;
         while found < 160 {
-            let look = looks.begin().unwrap();
+            let look = looks.begin(|| true).unwrap();
             let is_low = look.name.ends_with("low");
             if answer(&mut looks, &look, &mut waiting) {
                 found += 1;
@@ -270,30 +285,48 @@ mod tests {
     #[test]
     fn many_free_slots_do_not_ask_a_quiet_queue_many_times() {
         let mut looks = Looks::new(Arch::Cpu, true);
-        let first = looks.begin().unwrap();
-        assert!(looks.begin().is_none(), "its answer may spare the second question");
+        let first = looks.begin(|| true).unwrap();
+        assert!(looks.begin(|| true).is_none(), "its answer may spare the second question");
         looks.found(&first);
-        let pair = [looks.begin().unwrap(), looks.begin().unwrap()];
-        assert!(looks.begin().is_none());
+        let pair = [looks.begin(|| true).unwrap(), looks.begin(|| true).unwrap()];
+        assert!(looks.begin(|| true).is_none());
         for look in &pair {
             looks.found(look);
         }
-        assert_eq!(std::iter::from_fn(|| looks.begin()).count(), 4);
+        assert_eq!(std::iter::from_fn(|| looks.begin(|| true)).count(), 4);
+    }
+
+    #[test]
+    fn queues_of_scripts_wait_for_a_script_to_end() {
+        let mut looks = Looks::new(Arch::Cpu, true);
+        let high = looks.begin(|| false).unwrap();
+        looks.empty(&high);
+        let seed = looks.begin(|| false).unwrap();
+        assert_eq!((seed.name.as_str(), seed.is_script), ("jobs.seed.cpu", false));
+        // It was not made, and leaves no trace.
+        looks.give_up(&seed);
+        let again = looks.begin(|| false).unwrap();
+        assert_eq!(again.name, seed.name);
+        let script = looks.begin(|| true).unwrap();
+        assert_eq!((script.name.as_str(), script.is_script), ("jobs.script.cpu.high", true));
+        assert!(looks.begin(|| true).is_none(), "its answer may spare the second question");
+        looks.empty(&again);
+        assert!(!looks.begin(|| false).unwrap().is_script);
     }
 
     #[test]
     fn a_missing_queue_is_news_once() {
         let mut looks = Looks::new(Arch::Cpu, true);
-        let look = looks.begin().unwrap();
+        let look = looks.begin(|| true).unwrap();
         assert!(looks.missing(&look));
         looks.forget();
-        let look = looks.begin().unwrap();
+        let look = looks.begin(|| true).unwrap();
         assert!(!looks.missing(&look));
         looks.forget();
-        let look = looks.begin().unwrap();
+        let look = looks.begin(|| true).unwrap();
         looks.found(&look);
         looks.forget();
-        let look = looks.begin().unwrap();
+        let look = looks.begin(|| true).unwrap();
         assert!(looks.missing(&look), "it was there, and is gone again");
     }
 
@@ -346,14 +379,14 @@ mod tests {
                         *waiting.entry(names[queue].clone()).or_default() += 1;
                         looks.ring([names[queue].as_str()]);
                     }
-                    Step::Begin => asked.extend(looks.begin()),
+                    Step::Begin => asked.extend(looks.begin(|| true)),
                     Step::Serve => serve(&mut asked, &mut answered, &mut waiting),
                     Step::Read => read(&mut looks, &mut answered),
                 }
             }
             // Slots without end: go on until nothing is asked any more.
             loop {
-                asked.extend(looks.begin());
+                asked.extend(looks.begin(|| true));
                 if asked.is_empty() && answered.is_empty() {
                     break;
                 }

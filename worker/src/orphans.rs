@@ -12,7 +12,6 @@
 use std::{
     collections::HashMap,
     fs, io,
-    os::unix::fs::MetadataExt,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -144,7 +143,11 @@ impl Job {
     }
 }
 
+/// Whether it may be signalled. Its folder's owner does not tell: it is root where a process does
+/// not let itself be traced.
 fn is_ours(pid: Pid) -> bool {
-    let found = fs::metadata(format!("/proc/{}", pid.as_raw_nonzero()));
-    found.is_ok_and(|found| found.uid() == getuid().as_raw())
+    let status = fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero()));
+    let status = status.unwrap_or_default();
+    let real = status.lines().find_map(|line| line.strip_prefix("Uid:")?.split_whitespace().next());
+    getuid().is_root() || real.and_then(|uid| uid.parse().ok()) == Some(getuid().as_raw())
 }

@@ -1,11 +1,18 @@
 //! Which slot holds which job, and which takes another.
 
-use std::{sync::Arc, time::Instant};
+use std::{path::Path, sync::Arc, time::Instant};
 
-use shared::{broker::Tag, runner::Progress};
+use shared::{broker::Tag, messages::SlotState, runner::Progress};
 use tokio::sync::watch;
 
-use crate::{child::Order, heartbeat::Holding, recent::Key, slots::Slot};
+use crate::{
+    child::Order,
+    health::{Fitness, Gauge, News, Quarantine},
+    heartbeat::{Holding, slot_state},
+    lease::Lease,
+    recent::Key,
+    slots::Slot,
+};
 
 /// A job that runs.
 #[derive(Debug)]
@@ -38,12 +45,12 @@ impl Running {
             is_new
         })
     }
+}
 
-    /// The job was delivered once more. Earlier sessions' tags acknowledge nothing any more.
-    pub fn came_back(&mut self, tag: Tag) {
-        self.tags.retain(|known| !known.is_older_than(&tag));
-        self.tags.push(tag);
-    }
+/// A job was delivered once more. Earlier sessions' tags acknowledge nothing any more.
+pub fn came_back(tags: &mut Vec<Tag>, tag: Tag) {
+    tags.retain(|known| !known.is_older_than(&tag));
+    tags.push(tag);
 }
 
 #[derive(Debug)]
@@ -54,13 +61,27 @@ struct Seat {
     running: Option<Running>,
     /// Whether the fleet has put its device in quarantine.
     quarantined: bool,
-    /// Until when the worker itself lets it take nothing.
-    aside: Option<Instant>,
+    /// The worker's own quarantine of its device.
+    own: Quarantine,
+    /// What its device's readings say.
+    fitness: Fitness,
+    /// Whether another process was seen to hold its device.
+    held_elsewhere: bool,
 }
 
 impl Seat {
-    fn takes(&self, now: Instant) -> bool {
-        self.running.is_none() && !self.quarantined && self.aside.is_none_or(|until| until <= now)
+    fn is_fit(&self) -> bool {
+        !self.quarantined && self.own.is_clear() && self.fitness.is_fit()
+    }
+
+    fn takes(&self) -> bool {
+        self.running.is_none() && self.is_fit() && !self.held_elsewhere
+    }
+
+    /// Why the worker itself gives it nothing to do.
+    fn unfit(&self) -> Option<String> {
+        let own = || "it failed: it takes nothing until it has passed a probe".to_owned();
+        self.fitness.why().or_else(|| (!self.own.is_clear()).then(own))
     }
 }
 
@@ -77,25 +98,58 @@ impl Seats {
             slot,
             running: None,
             quarantined: false,
-            aside: None,
+            own: Quarantine::default(),
+            fitness: Fitness::default(),
+            held_elsewhere: false,
         };
         Self(slots.into_iter().map(seat).collect())
     }
 
     /// How many would take a job now.
     #[must_use]
-    pub fn open(&self, now: Instant) -> usize {
-        self.0.iter().filter(|seat| seat.takes(now)).count()
+    pub fn open(&self) -> usize {
+        self.0.iter().filter(|seat| seat.takes()).count()
     }
 
     /// The place of one that takes a job, with its slot: where there is a choice, one on whose
     /// device (`node/device`) the job has not failed.
     #[must_use]
-    pub fn choose(&self, failed_on: &[String], now: Instant) -> Option<(usize, Arc<Slot>)> {
-        let open = || self.0.iter().enumerate().filter(|(_, seat)| seat.takes(now));
+    pub fn choose(&self, failed_on: &[String]) -> Option<(usize, Arc<Slot>)> {
+        let open = || self.0.iter().enumerate().filter(|(_, seat)| seat.takes());
         let (place, seat) =
             open().find(|(_, seat)| !failed_on.contains(&seat.name)).or_else(|| open().next())?;
         Some((place, Arc::clone(&seat.slot)))
+    }
+
+    /// Whether another process was seen to hold any device.
+    #[must_use]
+    pub fn any_held_elsewhere(&self) -> bool {
+        self.0.iter().any(|seat| seat.held_elsewhere)
+    }
+
+    /// Whether no device is fit for work, whatever runs still.
+    #[must_use]
+    pub fn all_unfit(&self) -> bool {
+        !self.0.iter().any(Seat::is_fit)
+    }
+
+    /// Another process holds the device.
+    pub fn is_held_elsewhere(&mut self, place: usize) {
+        self.0[place].held_elsewhere = true;
+    }
+
+    /// The devices of free slots that other processes were seen to hold.
+    pub fn held_elsewhere(&self) -> impl Iterator<Item = &str> {
+        let held = |seat: &&Seat| seat.held_elsewhere && seat.running.is_none() && seat.is_fit();
+        self.0.iter().filter(held).map(|seat| seat.slot.device.name.as_str())
+    }
+
+    /// Asks again for the leases that others were seen to hold, and gives them back at once.
+    pub fn look_at_leases(&mut self, leases: &Path) {
+        for seat in self.0.iter_mut().filter(|seat| seat.held_elsewhere) {
+            let Some(gpu) = &seat.slot.gpu else { continue };
+            seat.held_elsewhere = matches!(Lease::take(leases, &gpu.key()), Ok(None));
+        }
     }
 
     /// The first slot, to speak for the worker where no slot was at work.
@@ -114,9 +168,36 @@ impl Seats {
         self.0[place].running.take()
     }
 
-    /// Lets one take nothing until then; what it holds goes on.
-    pub fn set_aside(&mut self, place: usize, until: Instant) {
-        self.0[place].aside = Some(until);
+    /// A slot's name as the fleet knows it (`node/device`), its slot, and its quarantine.
+    pub fn ward(&mut self, place: usize) -> (&str, &Arc<Slot>, &mut Quarantine) {
+        let seat = &mut self.0[place];
+        (&seat.name, &seat.slot, &mut seat.own)
+    }
+
+    /// Why the worker itself gives a slot nothing to do.
+    #[must_use]
+    pub fn why_unfit(&self, place: usize) -> Option<String> {
+        self.0[place].unfit()
+    }
+
+    /// Takes in how the devices of GPUs are. Returns what has changed: the places, and how.
+    pub fn hear(&mut self, gauge: &dyn Gauge) -> Vec<(usize, News)> {
+        let seats = self.0.iter_mut().enumerate();
+        seats
+            .filter_map(|(place, seat)| {
+                let gpu = seat.slot.gpu.as_ref()?;
+                Some((place, seat.fitness.hear(gauge.health(gpu))?))
+            })
+            .collect()
+    }
+
+    /// Free slots whose devices are to be probed now.
+    #[must_use]
+    pub fn due(&self, now: Instant) -> Vec<usize> {
+        let seats = self.0.iter().enumerate();
+        let due =
+            |seat: &Seat| seat.own.is_due(now) && seat.running.is_none() && seat.fitness.is_fit();
+        seats.filter(|(_, seat)| due(seat)).map(|(place, _)| place).collect()
     }
 
     /// Lets those whose devices are in quarantine take nothing; what they hold goes on. Returns
@@ -162,32 +243,59 @@ impl Seats {
         }
     }
 
-    /// Every slot with what it holds.
-    pub fn iter(&self) -> impl Iterator<Item = (&Slot, Option<&Running>)> {
-        self.0.iter().map(|seat| (&*seat.slot, seat.running.as_ref()))
+    /// What every running job, by its slot's place, shows of itself.
+    pub fn holding(&self, place: usize) -> Option<&Holding> {
+        self.0[place].running.as_ref().map(|running| &running.holding)
+    }
+
+    /// Every slot for a heartbeat, with what `held` says that it holds.
+    pub fn states<'a>(&'a self, held: impl Fn(usize) -> Option<&'a Holding>) -> Vec<SlotState> {
+        let seats = self.0.iter().enumerate();
+        seats
+            .map(|(place, seat)| {
+                let health = seat.slot.gpu.is_some().then(|| seat.fitness.last().clone());
+                let state = slot_state(&seat.slot, held(place));
+                SlotState { health, unfit: seat.unfit(), ..state }
+            })
+            .collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use shared::{
         job::Arch,
         outcome::{Device, Return},
     };
 
     use super::*;
+    use crate::devices::Gpu;
 
-    fn three() -> Seats {
-        let slot = |name: &str| Slot {
+    fn plain(name: &str) -> Slot {
+        Slot {
             arch: Arch::Cpu,
             device: Device { name: name.to_owned(), model: String::new(), threads: 1 },
             gpu: None,
             runner: "runner".into(),
             env: Arc::new([]),
-        };
-        Seats::new(["cpu0", "cpu1", "cpu2"].map(|name| Arc::new(slot(name))).into(), "rig")
+        }
+    }
+
+    fn gpu() -> Gpu {
+        Gpu {
+            index: 0,
+            ordinal: 0,
+            arch: Arch::Rocm,
+            architecture: "gfx1032".to_owned(),
+            name: "AMD Radeon RX 6600".to_owned(),
+            uuid: None,
+            pci: "0000:03:00.0".to_owned(),
+            memory_bytes: 8 << 30,
+        }
+    }
+
+    fn three() -> Seats {
+        Seats::new(["cpu0", "cpu1", "cpu2"].map(|name| Arc::new(plain(name))).into(), "rig")
     }
 
     fn running() -> Running {
@@ -198,46 +306,69 @@ mod tests {
         Running { key, number: 1, results, tags: Vec::new(), holding, orders }
     }
 
-    fn chosen(seats: &Seats, failed_on: &[&str], now: Instant) -> Option<usize> {
+    fn chosen(seats: &Seats, failed_on: &[&str]) -> Option<usize> {
         let failed_on: Vec<String> = failed_on.iter().map(ToString::to_string).collect();
-        seats.choose(&failed_on, now).map(|(place, _)| place)
+        seats.choose(&failed_on).map(|(place, _)| place)
     }
 
     #[test]
     fn a_job_goes_where_it_has_not_failed_if_it_can() {
-        let now = Instant::now();
         let mut seats = three();
-        assert_eq!(chosen(&seats, &[], now), Some(0));
-        assert_eq!(chosen(&seats, &["rig/cpu0", "other/cpu1"], now), Some(1));
+        assert_eq!(chosen(&seats, &[]), Some(0));
+        assert_eq!(chosen(&seats, &["rig/cpu0", "other/cpu1"]), Some(1));
         seats.seat(1, running());
-        assert_eq!(chosen(&seats, &["rig/cpu0", "other/cpu1"], now), Some(2));
-        assert_eq!(chosen(&seats, &["rig/cpu2", "rig/cpu0"], now), Some(0), "rather than nowhere");
+        assert_eq!(chosen(&seats, &["rig/cpu0", "other/cpu1"]), Some(2));
+        assert_eq!(chosen(&seats, &["rig/cpu2", "rig/cpu0"]), Some(0), "rather than nowhere");
         seats.clear(1);
-        assert_eq!(chosen(&seats, &["rig/cpu0"], now), Some(1));
+        assert_eq!(chosen(&seats, &["rig/cpu0"]), Some(1));
     }
 
     #[test]
-    fn a_slot_set_aside_takes_nothing_for_a_while() {
+    fn a_device_in_the_workers_own_quarantine_takes_nothing_but_probes() {
         let now = Instant::now();
-        let until = now + Duration::from_secs(60);
         let mut seats = three();
-        seats.set_aside(0, until);
-        assert_eq!((seats.open(now), chosen(&seats, &["rig/cpu1", "rig/cpu2"], now)), (2, Some(1)));
-        assert_eq!((seats.open(until), chosen(&seats, &[], until)), (3, Some(0)));
+        let wait = seats.ward(0).2.strike(now);
+        assert_eq!((seats.open(), chosen(&seats, &[])), (2, Some(1)));
+        assert!(seats.why_unfit(0).is_some() && seats.why_unfit(1).is_none());
+        assert_eq!((seats.due(now), seats.due(now + wait)), (vec![], vec![0]));
         seats.seat(0, running());
-        assert_eq!(seats.open(until), 2);
+        assert!(seats.due(now + wait).is_empty(), "what runs goes on, and is not disturbed");
+        seats.clear(0);
+        for place in [1, 2] {
+            assert!(!seats.all_unfit());
+            seats.ward(place).2.suspect();
+        }
+        assert!(seats.all_unfit());
+        assert_eq!(seats.due(now), [1, 2]);
+        seats.ward(1).2.pass();
+        assert_eq!((seats.all_unfit(), chosen(&seats, &[])), (false, Some(1)));
+    }
+
+    #[test]
+    fn a_device_that_others_hold_is_passed_over_until_it_is_free() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut seats = three();
+        let slot = Slot { gpu: Some(gpu()), ..plain("gpu0") };
+        seats.0[1].slot = Arc::new(slot);
+        let theirs = Lease::take(folder.path(), &gpu().key()).unwrap();
+        seats.is_held_elsewhere(1);
+        seats.look_at_leases(folder.path());
+        assert_eq!(seats.held_elsewhere().collect::<Vec<_>>(), ["gpu0"]);
+        assert_eq!((seats.open(), seats.all_unfit()), (2, false));
+        drop(theirs);
+        seats.look_at_leases(folder.path());
+        assert!(!seats.any_held_elsewhere() && seats.open() == 3);
     }
 
     #[test]
     fn a_change_of_quarantine_is_told_once() {
-        let now = Instant::now();
         let mut seats = three();
         let bad = |device: &str| device == "rig/cpu0";
         assert_eq!(seats.quarantine(bad), [("rig/cpu0".to_owned(), true)]);
         assert_eq!(seats.quarantine(bad), []);
-        assert_eq!((seats.open(now), chosen(&seats, &[], now)), (2, Some(1)));
+        assert_eq!((seats.open(), chosen(&seats, &[])), (2, Some(1)));
         assert_eq!(seats.quarantine(|_| false), [("rig/cpu0".to_owned(), false)]);
-        assert_eq!(seats.open(now), 3);
+        assert_eq!(seats.open(), 3);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
     process,
     sync::Arc,
+    time::Duration,
 };
 
 use rustix::process::Signal;
@@ -22,18 +23,20 @@ use tokio::{runtime, task::spawn_blocking};
 use tracing_subscriber::EnvFilter;
 
 use crate::{
-    WorkerError, bench,
+    WorkerError,
+    admission::{Gate, Limits, MemorySource, Rules, Spacing},
+    bench,
     cgroup::Rooms,
     cleanup,
     cli::{Args, BenchArgs, Command, DoctorArgs},
     cores,
-    devices::{self, System},
+    devices::{self, Gauges, Gpu, System},
     doctor,
     job::Bench,
     marked::ENV_WORKER,
     runtime_folder,
     scripts::{Attempts, Scripts},
-    service::Service,
+    service::{Node, Service},
     signals::{Asked, Signals},
     slots::{Slot, slots},
     spawn::Spawner,
@@ -230,6 +233,31 @@ fn measured(home: &Path, slot: Option<&Arc<Slot>>) -> Vec<MeasuredRate> {
     }
 }
 
+/// What this worker shares with the others of its node.
+fn node(settings: &Settings, name: &str, slots: &[Arc<Slot>]) -> Result<Node, WorkerError> {
+    let worker = &settings.worker;
+    let folder = runtime_folder()?;
+    let using = system("using the runtime folder");
+    let system_files = System::here();
+    let gpus: Vec<Gpu> = slots.iter().filter_map(|slot| slot.gpu.clone()).collect();
+    let gauges = Gauges::start(&gpus, &system_files);
+    let rules = Rules {
+        source: MemorySource::below(system_files.root()),
+        reserve: worker.reserve_memory_mb.saturating_mul(1 << 20),
+        wait: worker.admission_wait.duration(),
+    };
+    let (jobs, scripts) = (worker.max_jobs, worker.max_concurrent_script_jobs);
+    let profile = settings.arch.get(&worker.arch);
+    let spacing = profile.map_or(Duration::ZERO, |profile| profile.start_spacing.duration());
+    Ok(Node {
+        limits: Limits::open(&folder, name, jobs, scripts).map_err(&using)?,
+        spacing: Spacing::open(&folder, name, worker.arch.name(), spacing).map_err(&using)?,
+        gate: Gate::new(rules, worker.arch, slots.len()),
+        leases: folder,
+        gauge: Arc::new(gauges.map_err(system("starting the gauges' threads"))?),
+    })
+}
+
 async fn serve(args: &Args, settings: &Settings) -> Result<u8, WorkerError> {
     let mut signals = Signals::new().map_err(system("listening for signals"))?;
     let own = Own::new(settings)?;
@@ -248,7 +276,8 @@ async fn serve(args: &Args, settings: &Settings) -> Result<u8, WorkerError> {
     };
     let bench = own.bench(settings, &home, measured(&home, slots.first()))?;
     let patience = settings.worker.drain_timeout.duration();
-    let service = Service::start(broker, Arc::new(bench), slots, args.eager).await?;
+    let node = node(settings, &bench.node, &slots)?;
+    let service = Service::start(broker, Arc::new(bench), slots, node, args.eager).await?;
     up.status("at work");
     let asked = service.run(&mut signals, patience).await?;
     retire(&instance);

@@ -24,7 +24,7 @@ use std::{
 use rustix::{
     fs::{MemfdFlags, memfd_create},
     io::{FdFlags, fcntl_setfd},
-    process::Pid,
+    process::{Resource, Rlimit, setrlimit},
 };
 use shared::settings::ENV_BROKER;
 use tokio::sync::oneshot;
@@ -62,7 +62,7 @@ pub struct Ties {
     pub name: String,
     /// The device that it and what it starts hold from now on, as long as any of them lives.
     pub lease: Option<Arc<Lease>>,
-    /// What it is bounded by. Runners are not: the bounds cost a tenth of their time or more.
+    /// What it is bounded by: with the shim by cgroup or limits, else by a look at its memory.
     pub bounds: Option<Bounds>,
     /// For a program that is none of ours: the worker's executable ([`crate::shim::OWN`]), which
     /// gives it a session and ties it to the worker's life before its program begins.
@@ -74,7 +74,7 @@ pub struct Ties {
 pub struct Bounds {
     /// The host's memory, in bytes.
     pub memory_bytes: Option<u64>,
-    /// Processes and threads. Without a cgroup it takes the shim to bound them.
+    /// Processes and threads.
     pub processes: u64,
     /// Whether it computes on a GPU, whose runtime maps far more memory than it uses.
     pub has_gpu: bool,
@@ -120,7 +120,8 @@ struct Request {
 pub struct Spawner(mpsc::Sender<Request>);
 
 impl Spawner {
-    /// Starts the thread, and makes this process the parent of whatever its subprocesses orphan.
+    /// Starts the thread, makes this process the parent of whatever its subprocesses orphan, and
+    /// forbids core files to itself and to them.
     ///
     /// # Errors
     /// When the system gives no thread.
@@ -135,6 +136,8 @@ impl Spawner {
     pub fn with_rooms(rooms: Option<Rooms>) -> io::Result<Self> {
         let (sender, requests) = mpsc::channel::<Request>();
         let is_adopted = orphans::adopt();
+        // What is started inherits it: a crash must not fill a rig's disk.
+        setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
         let memory = Memory::default();
         let own = Own { rooms, memory, is_adopted };
         thread::Builder::new().name("spawner".to_owned()).spawn(move || {
@@ -183,8 +186,7 @@ impl Own {
         let program = start.program.file_name().unwrap_or_default().to_string_lossy();
         let name = if name.is_empty() { &program } else { name.as_str() };
         let mark = format!("{} {unique}", name.replace(char::is_control, "?"));
-        let room = self.room(&unique.to_string(), bounds);
-        let is_confined = shim.is_some();
+        let room = shim.as_ref().and_then(|_| self.room(&unique.to_string(), bounds));
         let mut command = match shim {
             None => {
                 let mut command = Command::new(&start.program);
@@ -225,12 +227,6 @@ impl Own {
                 child
             }
         }?;
-        if let (Some(room), false) = (&room, is_confined)
-            && let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw)
-            && let Err(error) = room.join(pid)
-        {
-            tracing::warn!(%error, "a job runs outside of its cgroup");
-        }
         let worker = start.env.iter().find(|(name, _)| name == ENV_WORKER);
         let worker = worker.map(|(_, own)| own.clone()).or_else(|| env::var(ENV_WORKER).ok());
         let job = Job { worker, mark };

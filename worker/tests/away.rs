@@ -21,9 +21,11 @@ use shared::{
 use tokio::sync::{Mutex, Notify};
 use worker::{
     WorkerError,
+    admission::{Gate, Limits, MemorySource, Rules, Spacing},
+    devices::{Gauges, System},
     job::Bench,
     scripts::Scripts,
-    service::Service,
+    service::{Node, Service},
     signals::{Asked, Signals},
     slots::Slot,
     spawn::Spawner,
@@ -90,6 +92,19 @@ impl Broker for Away {
     }
 }
 
+/// A node of its own.
+fn node(folder: &std::path::Path, slots: usize) -> Node {
+    let rules =
+        Rules { source: MemorySource::below("/"), reserve: 0, wait: Duration::from_secs(600) };
+    Node {
+        limits: Limits::open(folder, "node", 2, 0).unwrap(),
+        spacing: Spacing::open(folder, "node", "cpu", Duration::ZERO).unwrap(),
+        gate: Gate::new(rules, Arch::Cpu, slots),
+        leases: folder.to_owned(),
+        gauge: Arc::new(Gauges::start(&[], &System::here()).unwrap()),
+    }
+}
+
 /// A worker with two slots, and when a look of it has no answer.
 async fn at_work(
     rig: &Rig,
@@ -113,12 +128,7 @@ async fn at_work(
         })
     };
     let bench = Bench {
-        scripts: Scripts {
-            folders: Vec::new(),
-            python: String::new(),
-            attempts: None,
-            drain: Duration::ZERO,
-        },
+        scripts: Scripts::none(),
         node: "node".to_owned(),
         instance: "instance".to_owned(),
         spawner: Spawner::new().unwrap(),
@@ -128,7 +138,9 @@ async fn at_work(
         measured: Vec::new(),
     };
     let slots = vec![slot("cpu0"), slot("cpu1")];
-    let service = Service::start(Arc::new(broker), Arc::new(bench), slots, true).await.unwrap();
+    let node = node(rig.folder.path(), slots.len());
+    let service = Service::start(Arc::new(broker), Arc::new(bench), slots, node, true).await;
+    let service = service.unwrap();
     let running =
         tokio::spawn(async move { service.run(&mut signals, Duration::from_secs(60)).await });
     (running, unanswered)

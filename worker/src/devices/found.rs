@@ -1,5 +1,7 @@
 //! Looking for devices.
 
+use std::fmt;
+
 use shared::job::Arch;
 
 use super::{Gpu, System, amd::amd, nvidia, visible::visible};
@@ -22,6 +24,13 @@ pub struct LeftOut {
     pub name: String,
     /// Why, in one line.
     pub why: String,
+}
+
+impl fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { pci, name, why } = self;
+        if pci.is_empty() { write!(f, "{name}: {why}") } else { write!(f, "{pci} {name}: {why}") }
+    }
 }
 
 /// Devices that can't be had.
@@ -85,18 +94,14 @@ pub fn discover(arch: Arch, system: &System) -> Result<Found, DeviceError> {
 /// [`DeviceError`] when there is none, or it can't be said which.
 pub fn for_worker(arch: Arch, system: &System) -> Result<Vec<Gpu>, DeviceError> {
     let found = discover(arch, system)?;
-    for LeftOut { pci, name, why } in &found.left_out {
-        tracing::warn!(pci, name, why, "a device takes no jobs");
+    for left in &found.left_out {
+        tracing::warn!(device = %left, "a device takes no jobs");
     }
     let variable = |name: &str| std::env::var(name).ok();
     let there = found.gpus.len();
     let gpus = visible(arch, found.gpus, variable).map_err(DeviceError::Variable)?;
     if gpus.is_empty() && arch != Arch::Cpu {
-        let mut left_out: Vec<String> = found
-            .left_out
-            .iter()
-            .map(|left| format!("{} {}: {}", left.pci, left.name, left.why))
-            .collect();
+        let mut left_out: Vec<String> = found.left_out.iter().map(ToString::to_string).collect();
         if there > 0 {
             left_out.push(format!("its environment hides all {there}"));
         }

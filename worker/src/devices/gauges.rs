@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     io,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
         mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
     thread,
@@ -33,17 +33,24 @@ struct State {
     answers: BTreeMap<String, Health>,
 }
 
+/// What a gauge's thread and everybody else look at.
+#[derive(Debug, Default)]
+struct Desk {
+    state: Mutex<State>,
+    answered: Condvar,
+}
+
 /// A thread that reads some cards whenever it is asked.
 #[derive(Debug)]
 struct Gauge {
     asks: SyncSender<()>,
-    state: Arc<Mutex<State>>,
+    desk: Arc<Desk>,
     overdue: Duration,
     every: Duration,
 }
 
-/// Tells every GPU's health at once. No call blocks, whatever a card does: one that does not
-/// answer holds only its own thread.
+/// Tells every GPU's health at once. No call but [`Gauges::settle`] blocks, whatever a card does:
+/// one that does not answer holds only its own thread.
 #[derive(Debug)]
 pub struct Gauges {
     gauges: Vec<Gauge>,
@@ -65,12 +72,12 @@ impl Gauges {
             let here = system.clone();
             let group = nvidia.clone();
             let read = move || nvidia::health(&group, &here);
-            all.add(nvidia, OVERDUE_NVIDIA, EVERY_NVIDIA, read)?;
+            all.add(&nvidia, OVERDUE_NVIDIA, EVERY_NVIDIA, read)?;
         }
         for gpu in others {
             let (here, card) = (system.clone(), gpu.clone());
             let read = move || vec![health(&card, &here)];
-            all.add(vec![gpu], OVERDUE, Duration::ZERO, read)?;
+            all.add(&[gpu], OVERDUE, Duration::ZERO, read)?;
         }
         Ok(all)
     }
@@ -78,30 +85,30 @@ impl Gauges {
     /// `read` answers for the cards in their order.
     fn add(
         &mut self,
-        gpus: Vec<Gpu>,
+        gpus: &[Gpu],
         overdue: Duration,
         every: Duration,
         read: impl Fn() -> Vec<Health> + Send + 'static,
     ) -> io::Result<()> {
         let (asks, asked) = sync_channel(1);
-        let state = Arc::new(Mutex::new(State::default()));
+        let desk = Arc::new(Desk::default());
         let keys: Vec<String> = gpus.iter().map(Gpu::key).collect();
         for key in &keys {
             self.of.insert(key.clone(), self.gauges.len());
         }
-        let answers = Arc::clone(&state);
+        let own = Arc::clone(&desk);
         thread::Builder::new()
             .name("gauge".to_owned())
             .stack_size(256 * 1024)
-            .spawn(move || serve(&asked, &answers, &keys, read))?;
-        self.gauges.push(Gauge { asks, state, overdue, every });
+            .spawn(move || serve(&asked, &own, &keys, read))?;
+        self.gauges.push(Gauge { asks, desk, overdue, every });
         Ok(())
     }
 
     /// Has every card read anew. A card that is still being read is left alone.
     pub fn ask(&self) {
         for gauge in &self.gauges {
-            let mut state = lock(&gauge.state);
+            let mut state = gauge.desk.lock();
             let early = state.last_asked.is_some_and(|last| last.elapsed() < gauge.every);
             if state.asked.is_some() || early {
                 continue;
@@ -116,6 +123,21 @@ impl Gauges {
         }
     }
 
+    /// Waits until every question is answered or overdue: for commands, which have nothing better
+    /// to do.
+    pub fn settle(&self) {
+        for gauge in &self.gauges {
+            let mut state = gauge.desk.lock();
+            while let Some(asked) = state.asked
+                && let left = gauge.overdue.saturating_sub(asked.elapsed())
+                && !left.is_zero()
+            {
+                let waited = gauge.desk.answered.wait_timeout(state, left);
+                state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            }
+        }
+    }
+
     /// A GPU's health as it was last read; unread before the first answer, and unreadable when an
     /// answer is overdue.
     #[must_use]
@@ -124,7 +146,7 @@ impl Gauges {
         let Some(gauge) = self.of.get(&key).map(|&place| &self.gauges[place]) else {
             return Health::default();
         };
-        let state = lock(&gauge.state);
+        let state = gauge.desk.lock();
         match state.asked.map(|asked| asked.elapsed()) {
             Some(waited) if waited >= gauge.overdue => Health::without_readings(
                 Condition::Unreadable,
@@ -135,22 +157,20 @@ impl Gauges {
     }
 }
 
-fn serve(
-    asked: &Receiver<()>,
-    state: &Mutex<State>,
-    keys: &[String],
-    read: impl Fn() -> Vec<Health>,
-) {
+fn serve(asked: &Receiver<()>, desk: &Desk, keys: &[String], read: impl Fn() -> Vec<Health>) {
     while asked.recv().is_ok() {
         let answers = read();
-        let mut state = lock(state);
+        let mut state = desk.lock();
         state.answers = keys.iter().cloned().zip(answers).collect();
         state.asked = None;
+        desk.answered.notify_all();
     }
 }
 
-fn lock(state: &Mutex<State>) -> std::sync::MutexGuard<'_, State> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
+impl Desk {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[cfg(test)]
@@ -175,7 +195,7 @@ mod tests {
             vec![Health::without_readings(Condition::Good, "at last")]
         };
         let mut gauges = Gauges { gauges: Vec::new(), of: BTreeMap::new() };
-        gauges.add(vec![gpu.clone()], Duration::ZERO, Duration::ZERO, read).unwrap();
+        gauges.add(std::slice::from_ref(&gpu), Duration::ZERO, Duration::ZERO, read).unwrap();
         assert_eq!(gauges.health(&gpu).condition, Condition::Unread);
         gauges.ask();
         gauges.ask();
@@ -183,9 +203,8 @@ mod tests {
         assert_eq!(health.condition, Condition::Unreadable);
         assert!(health.why.contains("not answered"), "{}", health.why);
         release.send(()).unwrap();
-        while gauges.health(&gpu).condition == Condition::Unreadable {
-            thread::yield_now();
-        }
+        gauges.gauges[0].overdue = Duration::from_secs(60);
+        gauges.settle();
         assert_eq!(gauges.health(&gpu).why, "at last");
     }
 }

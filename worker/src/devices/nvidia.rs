@@ -84,14 +84,15 @@ fn said(system: &System, patience: Duration) -> io::Result<Vec<u8>> {
         .stderr(Stdio::null())
         .spawn()?;
     let told = told(&mut child, deadline);
+    let mut grace = deadline;
     if told.is_err() {
-        child.kill()?;
+        child.kill().ok();
+        grace = Instant::now() + Duration::from_secs(1);
     }
     // What hangs in the kernel can't be killed, and is not waited for.
-    let grace = if told.is_ok() { deadline } else { Instant::now() + Duration::from_secs(1) };
-    let ended = ended(&child, grace);
-    if ended.is_ok() {
-        child.wait()?;
+    if ended(&child, grace).is_ok() {
+        // Whoever else reaps this process's children may have been first.
+        child.wait().ok();
     }
     told
 }

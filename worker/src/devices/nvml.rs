@@ -95,8 +95,11 @@ fn health(device: &Device<'_>) -> Health {
     let mut failed = Vec::new();
     let mut lost = false;
     let mut note = |what: &str, error: NvmlError| match error {
-        // The driver's `N/A`.
-        NvmlError::NotSupported | NvmlError::NoPermission | NvmlError::NotFound => {}
+        // The driver's `N/A`, or one that is too old for the question.
+        NvmlError::NotSupported
+        | NvmlError::NoPermission
+        | NvmlError::NotFound
+        | NvmlError::FailedToLoadSymbol(_) => {}
         error => {
             lost |= matches!(error, NvmlError::GpuLost | NvmlError::ResetRequired);
             failed.push(format!("{what}: {error}"));

@@ -9,7 +9,7 @@ use shared::{
     job::Arch,
 };
 
-use super::{Gpu, System, discover, gfxoff_advice, health};
+use super::{Gauges, Gpu, System, discover, gfxoff_advice};
 use crate::cores;
 
 /// One device: a contract with scripts, keys are only ever added.
@@ -36,22 +36,15 @@ struct Row {
 /// # Errors
 /// When stdout can't be written.
 pub fn probe(system: &System, json: bool) -> io::Result<u8> {
-    let mut rows = Vec::new();
+    let mut gpus = Vec::new();
     let mut remarks = Vec::new();
     let mut code = exit_codes::DONE;
     for arch in [Arch::Cuda, Arch::Rocm] {
         match discover(arch, system) {
             Ok(found) => {
-                rows.extend(found.gpus.into_iter().map(|gpu| {
-                    let health = health(&gpu, system);
-                    row(gpu, health)
-                }));
-                remarks.extend(
-                    found
-                        .left_out
-                        .into_iter()
-                        .map(|left| format!("left out: {} {}: {}", left.pci, left.name, left.why)),
-                );
+                gpus.extend(found.gpus);
+                let left_out = found.left_out.into_iter();
+                remarks.extend(left_out.map(|left| format!("left out: {left}")));
             }
             Err(error) => {
                 remarks.push(error.to_string());
@@ -59,9 +52,19 @@ pub fn probe(system: &System, json: bool) -> io::Result<u8> {
             }
         }
     }
-    if rows.iter().any(|row| row.runtime == Arch::Rocm) {
+    if gpus.iter().any(|gpu| gpu.arch == Arch::Rocm) {
         remarks.extend(gfxoff_advice(system));
     }
+    let gauges = Gauges::start(&gpus, system)?;
+    gauges.ask();
+    gauges.settle();
+    let mut rows: Vec<Row> = gpus
+        .into_iter()
+        .map(|gpu| {
+            let health = gauges.health(&gpu);
+            row(gpu, health)
+        })
+        .collect();
     rows.push(processor());
     let mut out = io::stdout().lock();
     let written = if json {

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use shared::{broker::Identity, settings::Settings};
 
-use super::{broker, findings::Findings, machine, scripts};
-use crate::WorkerError;
+use super::{broker, findings::Findings, gpus, machine, scripts};
+use crate::{WorkerError, devices::System};
 
 /// Who is examined.
 #[derive(Debug)]
@@ -31,6 +31,7 @@ pub async fn run(subject: &Subject<'_>, json: bool) -> Result<u8, WorkerError> {
     machine::settings(subject, &mut findings);
     machine::folders(subject, &mut findings);
     machine::limits(subject.settings, &mut findings);
+    gpus::look(subject.settings, &System::here(), &mut findings);
     scripts::look(&subject.settings.scripts, &subject.settings.steps, &mut findings);
     broker::look(subject, &mut findings).await;
     findings.tell(json)?;

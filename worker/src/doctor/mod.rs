@@ -3,6 +3,7 @@
 mod broker;
 mod examination;
 mod findings;
+mod gpus;
 mod machine;
 mod management;
 mod scripts;

@@ -271,6 +271,22 @@ fn a_card_in_another_place_is_another_lease_and_the_same_card() {
 }
 
 #[test]
+fn a_card_is_called_what_its_driver_or_libdrm_calls_it() {
+    let (folder, system) = place();
+    let mut machine = Machine::new(folder.path());
+    let name = || rocm(&system).gpus[0].name.clone();
+    let card = machine.rx6600(0, 3);
+    card.set("device", "0x9999\n");
+    assert_eq!(name(), "AMD GPU gfx1032");
+    let ids =
+        "# a comment\n1.0.0\n73FF,\tC7,\tAMD Radeon RX 6600\n9999,\tC7,\tAMD Radeon of libdrm\n";
+    machine.write("usr/share/libdrm/amdgpu.ids", ids);
+    assert_eq!(name(), "AMD Radeon of libdrm");
+    machine.write("sys/bus/pci/devices/0000:03:00.0/product_name", "Its own name\n");
+    assert_eq!(name(), "Its own name");
+}
+
+#[test]
 fn a_uuid_that_two_cards_share_names_neither() {
     let (folder, system) = place();
     let mut machine = Machine::new(folder.path());
@@ -345,8 +361,11 @@ fn slots_are_the_first_cards_each_bound_to_its_own() {
     assert_eq!(
         env,
         [
+            "HIP_PATH=/opt/rocm",
             "HSA_ENABLE_SDMA=0",
             "HSA_OVERRIDE_GFX_VERSION=10.3.0",
+            "PYTORCH_HIP_ALLOC_CONF=garbage_collection_threshold:0.8,max_split_size_mb:128",
+            "ROCM_PATH=/opt/rocm",
             "CUDA_VISIBLE_DEVICES=",
             "ROCR_VISIBLE_DEVICES=GPU-a5f0000000000002",
             "HIP_VISIBLE_DEVICES=0",

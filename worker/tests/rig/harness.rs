@@ -37,7 +37,7 @@ pub(crate) struct Rig {
 impl Rig {
     pub(crate) async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        for name in ["bin", "pids", "home"] {
+        for name in ["bin", "pids", "home", "run"] {
             fs::create_dir(folder.path().join(name)).unwrap();
         }
         let identity =
@@ -64,7 +64,18 @@ impl Rig {
     }
 
     pub(crate) fn worker_with(&self, behaviour: &str, args: &[&str], settings: &str) -> Worker {
-        let program = self.install(&fake_runner());
+        self.worker_of(&fake_runner(), behaviour, args, settings)
+    }
+
+    /// A worker with that runner, which behaves so.
+    pub(crate) fn worker_of(
+        &self,
+        runner: &Path,
+        behaviour: &str,
+        args: &[&str],
+        settings: &str,
+    ) -> Worker {
+        let program = self.install(runner);
         let mut command = self.command(&program, settings);
         command.args(args).env("FAKE_RUNNER", behaviour);
         Worker::start(command, &self.log())
@@ -86,12 +97,32 @@ impl Rig {
             .env_remove("ROCR_VISIBLE_DEVICES")
             .env_remove("HIP_VISIBLE_DEVICES")
             .env_remove("GPU_DEVICE_ORDINAL")
+            .env_remove("RIGQUEUE_WORKER")
+            .env("RIGQUEUE_RUNTIME", self.runtime())
             .env("RIGQUEUE_BROKER", url(self.folder.path()))
             .env("RIGQUEUE_HOME", self.folder.path().join("home"))
-            .env("RIGQUEUE_RUNTIME", self.folder.path().join("runtime"))
+            .env("RIGQUEUE_RUNTIME", self.folder.path().join("run"))
             .env("RIGQUEUE_LOG", "debug")
             .env("FAKE_PIDS", self.folder.path().join("pids"));
         command
+    }
+
+    /// Its workers' runtime folder.
+    pub(crate) fn runtime(&self) -> PathBuf {
+        self.folder.path().join("run")
+    }
+
+    /// The processes that carry this rig's folder in their environment, the workers' included:
+    /// found without what the worker finds its own by.
+    pub(crate) fn processes(&self) -> Vec<i32> {
+        let mark = format!("FAKE_PIDS={}", self.folder.path().join("pids").display());
+        let carries = |pid: &i32| {
+            let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            environment.split(|&byte| byte == 0).any(|entry| entry == mark.as_bytes())
+        };
+        let names = fs::read_dir("/proc").unwrap().flatten();
+        let pids = names.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        pids.filter(carries).collect()
     }
 
     pub(crate) fn log(&self) -> PathBuf {
@@ -138,10 +169,10 @@ impl Rig {
     pub(crate) fn pids(&self) -> BTreeMap<i32, String> {
         let entries = fs::read_dir(self.folder.path().join("pids")).unwrap();
         entries
-            .map(|entry| {
+            .filter_map(|entry| {
                 let path = entry.unwrap().path();
-                let pid = path.file_name().unwrap().to_str().unwrap().parse().unwrap();
-                (pid, fs::read_to_string(path).unwrap())
+                let pid = path.file_name().unwrap().to_str().unwrap().parse().ok()?;
+                Some((pid, fs::read_to_string(path).ok()?))
             })
             .collect()
     }
@@ -200,9 +231,14 @@ fn place(from: &Path, to: &Path) {
 
 /// The fake runner, which cargo builds with the tests.
 pub(crate) fn fake_runner() -> PathBuf {
+    example("fake-runner")
+}
+
+/// A program of the tests, which cargo builds with them.
+pub(crate) fn example(name: &str) -> PathBuf {
     let tests = env::current_exe().unwrap();
     let profile = tests.parent().and_then(Path::parent).unwrap();
-    let path = profile.join("examples/fake-runner");
+    let path = profile.join("examples").join(name);
     assert!(path.is_file(), "{} is missing", path.display());
     path
 }

@@ -2,14 +2,21 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod admission;
 mod bench;
+mod bounds;
 mod cards;
 mod devices;
+mod doctor;
 mod ending;
 mod harness;
+mod health;
+mod killed;
 mod messages;
+mod nvml;
 mod orders;
 mod outcomes;
 mod runner_cpu;
 mod scripts;
 mod starting;
+mod trees;

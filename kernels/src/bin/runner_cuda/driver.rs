@@ -10,8 +10,8 @@ use cudarc::{
     nvrtc::Ptx,
 };
 use kernels::device::{
-    Cache, Driver, EXAMINERS, FOUND_LENGTH, Fault, GROUP, KeyParts, Language, Launch, Loaded, Plan,
-    QUEUE_LENGTH, Report,
+    self, Cache, Driver, EXAMINERS, FOUND_LENGTH, Fault, GROUP, KeyParts, Language, Launch, Loaded,
+    Plan, QUEUE_LENGTH, Report, Seen,
 };
 use shared::job::MAX_CANDIDATES;
 
@@ -27,10 +27,12 @@ pub(crate) struct Cuda {
 }
 
 impl Cuda {
-    /// Finds the device, and the compiler for it.
+    /// Finds the device, and the compiler for it. Where this process was given one, it must be
+    /// that one and the only one.
     ///
     /// # Errors
-    /// [`Fault::missing`] when the driver, a device or the compiler is missing.
+    /// [`Fault::missing`] when the driver, a device or the compiler is missing, or it is another
+    /// device; [`Fault::lost`] when the given one is gone.
     #[expect(unsafe_code, reason = "loading a library, and a C function")]
     pub(crate) fn open(cache: Cache) -> Result<Self, Fault> {
         // SAFETY: whatever is found by this name is NVIDIA's, and asks nothing of who loads it.
@@ -44,7 +46,17 @@ impl Cuda {
         let none = |error: DriverError| {
             Fault::missing(format!("no CUDA device can be had on this node: {error}"))
         };
-        result::init().map_err(none)?;
+        let given = device::given();
+        match (result::init(), &given) {
+            // The driver works, and what it was to show is not there.
+            (Err(DriverError(sys::CUresult::CUDA_ERROR_NO_DEVICE)), Some(given)) => {
+                device::find(given, &[])?;
+            }
+            (done, _) => done.map_err(none)?,
+        }
+        if let Some(given) = given {
+            device::find(&given, &seen().map_err(none)?)?;
+        }
         let device = result::device::get(0).map_err(none)?;
         let blocking = sys::CUctx_flags::CU_CTX_SCHED_BLOCKING_SYNC as u32;
         // Twelve runners that spin would be too much for a rig's small processor.
@@ -74,6 +86,32 @@ impl Cuda {
         self.cache.put(&parts, &program);
         Ok(program)
     }
+}
+
+/// Every device that CUDA shows this process.
+fn seen() -> Result<Vec<Seen>, DriverError> {
+    let count = result::device::get_count()?;
+    (0..count)
+        .map(|ordinal| {
+            let device = result::device::get(ordinal)?;
+            Ok(Seen {
+                name: result::device::get_name(device)?,
+                ids: vec![uuid(result::device::get_uuid(device)?)],
+            })
+        })
+        .collect()
+}
+
+/// A UUID as NVIDIA's tools write it.
+fn uuid(uuid: sys::CUuuid) -> String {
+    let mut text = "GPU".to_owned();
+    for (place, byte) in uuid.bytes.into_iter().enumerate() {
+        if [0, 4, 6, 8, 10].contains(&place) {
+            text.push('-');
+        }
+        text += &format!("{:02x}", byte.cast_unsigned());
+    }
+    text
 }
 
 /// The device failed under the job.

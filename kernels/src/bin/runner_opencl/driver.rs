@@ -1,17 +1,22 @@
 //! OpenCL through `ocl`, which links libOpenCL.
 
+use std::fs::File;
+
 use kernels::device::{
-    Cache, Driver, EXAMINERS, FOUND_LENGTH, Fault, GROUP, KeyParts, Language, Launch, Loaded, Plan,
-    QUEUE_LENGTH, Report,
+    self, Cache, Driver, EXAMINERS, FOUND_LENGTH, Fault, GROUP, KeyParts, Language, Launch, Loaded,
+    Plan, QUEUE_LENGTH, Report, Seen,
 };
 use ocl::{
     Buffer, Context, Device, DeviceType, Kernel, MemFlags, Platform, Program, Queue,
     builders::KernelBuilder,
+    core::PlatformId,
     enums::{DeviceInfo, PlatformInfo, ProgramInfo, ProgramInfoResult},
 };
 
 /// What the compiler is told: the version that every driver has.
 const OPTIONS: &str = "-cl-std=CL1.2";
+/// What AMD's compute drivers work through.
+const COMPUTE: &str = "/dev/kfd";
 
 /// The first GPU that OpenCL knows, or the first device of any kind.
 pub(crate) struct OpenCl {
@@ -24,10 +29,11 @@ pub(crate) struct OpenCl {
 }
 
 impl OpenCl {
-    /// Finds the device.
+    /// Finds the device. Where this process was given one, it must be that one and the only GPU.
     ///
     /// # Errors
-    /// [`Fault::missing`] when there is none.
+    /// [`Fault::missing`] when there is none, or another one; [`Fault::lost`] when the given one is
+    /// gone.
     pub(crate) fn open(cache: Cache) -> Result<Self, Fault> {
         let missing = |error: &dyn std::fmt::Display| {
             let why = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
@@ -43,9 +49,12 @@ impl OpenCl {
                 devices.first().map(|&device| (platform, device))
             })
         };
-        let (platform, device) = find(DeviceType::GPU)
-            .or_else(|| find(DeviceType::ALL))
-            .ok_or_else(|| missing(&"its platforms have no device"))?;
+        let (platform, device) = match device::given() {
+            Some(given) => bound(&given, &platforms)?,
+            None => find(DeviceType::GPU)
+                .or_else(|| find(DeviceType::ALL))
+                .ok_or_else(|| missing(&"its platforms have no device"))?,
+        };
         let context = Context::builder().platform(platform).devices(device).build();
         let tell = |info| device.info(info).map(|value| value.to_string()).unwrap_or_default();
         let version = platform.info(PlatformInfo::Version).map(|value| value.to_string());
@@ -92,6 +101,58 @@ impl OpenCl {
         let options = std::ffi::CString::new(OPTIONS)?;
         Program::with_binary(&self.context, &[self.device], &[binary], &options)
     }
+}
+
+/// The given GPU among all that the platforms show.
+fn bound(given: &str, platforms: &[PlatformId]) -> Result<(Platform, Device), Fault> {
+    let all: Vec<(Platform, Device)> = platforms
+        .iter()
+        .flat_map(|&id| {
+            let platform = Platform::new(id);
+            let devices = Device::list(platform, Some(DeviceType::GPU)).unwrap_or_default();
+            devices.into_iter().map(move |device| (platform, device))
+        })
+        .collect();
+    if all.is_empty()
+        && let Err(error) = File::options().read(true).write(true).open(COMPUTE)
+    {
+        return Err(Fault::missing(format!(
+            "no OpenCL platform shows the device {given}, and {COMPUTE} can't be opened: {error}; \
+             the worker's user must be in the groups render and video"
+        )));
+    }
+    let seen: Vec<Seen> = all.iter().map(|(_, device)| seen(*device)).collect();
+    device::find(given, &seen).map(|place| all[place])
+}
+
+fn seen(device: Device) -> Seen {
+    let name = device.info(DeviceInfo::Name).map(|name| name.to_string()).unwrap_or_default();
+    Seen { name: name.trim().to_owned(), ids: address(device).into_iter().collect() }
+}
+
+/// A device's PCI address, by whichever extension its driver has for it.
+fn address(device: Device) -> Option<String> {
+    let ask = |number| ocl::core::get_device_info_raw(device, number).ok();
+    let word = |bytes: &[u8], place: usize| {
+        let bytes = bytes.get(4 * place..)?.first_chunk()?;
+        Some(u32::from_ne_bytes(*bytes))
+    };
+    // cl_khr_pci_bus_info: domain, bus, device, function.
+    if let Some(bytes) = ask(0x410f) {
+        let (domain, bus) = (word(&bytes, 0)?, word(&bytes, 1)?);
+        let (device, function) = (word(&bytes, 2)?, word(&bytes, 3)?);
+        return Some(format!("{domain:04x}:{bus:02x}:{device:02x}.{function}"));
+    }
+    // cl_amd_device_attribute_query: a word that says PCIe, 17 bytes, bus, device, function.
+    if let Some(bytes) = ask(0x4037)
+        && let ([1, 0, 0, 0, ..], &[.., bus, device, function]) = (&bytes[..], &bytes[..])
+        && bytes.len() == 24
+    {
+        return Some(format!("{bus:02x}:{device:02x}.{function}"));
+    }
+    // cl_nv_device_attribute_query: the bus, and device and function in one word.
+    let (bus, slot) = (word(&ask(0x4008)?, 0)?, word(&ask(0x4009)?, 0)?);
+    Some(format!("{bus:02x}:{:02x}.{}", slot >> 3, slot & 7))
 }
 
 /// The device failed under the job.
