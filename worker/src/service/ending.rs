@@ -145,7 +145,7 @@ pub(super) fn log(outcome: &Outcome) {
     let device = &device.name;
     match &outcome.verdict {
         Verdict::Done(_) | Verdict::Finished(_) => {
-            tracing::debug!(run, job, device, seconds, "done")
+            tracing::debug!(run, job, device, seconds, "done");
         }
         Verdict::Failed { failure, detail, .. } => {
             tracing::warn!(run, job, device, seconds, %failure, detail, "a job failed");
