@@ -113,6 +113,12 @@ pub struct NodeLine {
     pub order: Option<NodeOrder>,
     /// Its devices that take nothing for now.
     pub quarantined: Vec<String>,
+    /// Its devices that the worker itself gives nothing to do, and why.
+    #[serde(default)]
+    pub unfit: Vec<String>,
+    /// The jobs that fit it, but not now, and what each waits for.
+    #[serde(default)]
+    pub kept: Vec<String>,
     /// Seconds since it was heard.
     pub heard_seconds_ago: f64,
 }
@@ -293,7 +299,16 @@ fn node_lines(home: &Path, all: bool) -> Result<Vec<NodeLine>, Failure> {
     let lines = ledger.nodes(since)?.into_iter().map(|seen| {
         let beat = seen.heartbeat;
         let devices = beat.slots.iter().map(|slot| format!("{}/{}", beat.node, slot.device.name));
+        let unfit = beat.slots.iter().filter_map(|slot| {
+            slot.unfit.as_ref().map(|why| format!("{}: {why}", slot.device.name))
+        });
+        let kept = beat.kept.iter().map(|held| {
+            let waits_for = held.waits_for.as_deref().unwrap_or("it may start");
+            format!("{} of {} ({waits_for})", held.job, held.run)
+        });
         NodeLine {
+            unfit: unfit.collect(),
+            kept: kept.collect(),
             quarantined: devices.filter(|device| fleet.quarantined.contains(device)).collect(),
             slots: beat.slots.len(),
             running: beat.slots.iter().filter(|slot| slot.job.is_some()).count(),

@@ -73,6 +73,24 @@ async fn behave(behaviour: &str) -> ExitCode {
             tokio::time::sleep(Duration::from_millis(30)).await;
             done(span, Survivors::default())
         }
+        "alone" => {
+            // A mark that only one process at a time can make for the device it was shown.
+            let folder = env::var("FAKE_PIDS").expect("a folder for marks");
+            let device = env::var("ROCR_VISIBLE_DEVICES").expect("a device");
+            let mark = format!("{folder}/on-{device}");
+            let made = fs::File::create_new(&mark);
+            if made.is_err() {
+                let collisions = format!("{folder}/collisions");
+                let file = fs::OpenOptions::new().append(true).create(true).open(collisions);
+                writeln!(file.expect("a file"), "{device}").expect("a line");
+            }
+            fs::write(format!("{folder}/used-{device}"), "").expect("a mark");
+            tokio::time::sleep(Duration::from_millis(span.first() % 4)).await;
+            if made.is_ok() {
+                fs::remove_file(&mark).expect("the mark");
+            }
+            done(span, Survivors::default())
+        }
         "two seconds" => {
             let tested = vec![span];
             let result = SieveResult { tested, busy_seconds: 2.0, ..SieveResult::default() };
@@ -91,6 +109,18 @@ async fn behave(behaviour: &str) -> ExitCode {
         "arguments" => {
             let words: Vec<String> = env::args().skip(1).collect();
             say(&Frame::Rejected(words.join(" ")));
+            ExitCode::from(u8::try_from(EXIT_REJECTED).expect("a code"))
+        }
+        "environment" => {
+            let shown = |name: &&str| name.contains("DEVICE") || name.starts_with("HSA_");
+            let all: Vec<(String, String)> = env::vars().collect();
+            let mut lines: Vec<String> = all
+                .iter()
+                .filter(|(name, _)| shown(&name.as_str()))
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect();
+            lines.sort_unstable();
+            say(&Frame::Rejected(lines.join(" ")));
             ExitCode::from(u8::try_from(EXIT_REJECTED).expect("a code"))
         }
         "bad memory" => {

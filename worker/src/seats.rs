@@ -262,7 +262,7 @@ impl Seats {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use shared::{
         job::Arch,
         outcome::{Device, Return},
@@ -281,7 +281,7 @@ mod tests {
         }
     }
 
-    fn gpu() -> Gpu {
+    pub(crate) fn gpu() -> Gpu {
         Gpu {
             index: 0,
             ordinal: 0,

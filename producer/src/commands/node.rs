@@ -76,6 +76,12 @@ pub(super) fn table(lines: Vec<NodeLine>) -> String {
             if !line.quarantined.is_empty() {
                 state += &format!(" quarantined: {}", line.quarantined.join(", "));
             }
+            if !line.unfit.is_empty() {
+                state += &format!(" unfit: {}", line.unfit.join(", "));
+            }
+            if !line.kept.is_empty() {
+                state += &format!(" keeps {}", line.kept.join(", "));
+            }
             [
                 line.node,
                 line.instance,

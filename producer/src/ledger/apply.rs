@@ -400,7 +400,7 @@ fn follow_up(
                 if !next.refused_by.contains(&outcome.node) {
                     next.refused_by.push(outcome.node.clone());
                 }
-                if nodes::all_among(db, &next.refused_by, now)? {
+                if nodes::all_refused(db, &next, now)? {
                     let why = format!(
                         "every node there is has refused it ({}); {}: {detail}",
                         next.refused_by.join(", "),

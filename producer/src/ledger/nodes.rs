@@ -1,7 +1,11 @@
 //! Nodes: who was heard lately, with what slots, holding which jobs.
 
 use rusqlite::{Connection, params};
-use shared::{messages::Heartbeat, wire::Wire as _};
+use shared::{
+    job::{Job, Task},
+    messages::Heartbeat,
+    wire::Wire as _,
+};
 
 use super::{
     open::{Ledger, LedgerError},
@@ -23,12 +27,27 @@ pub struct NodeSeen {
 /// A node that was not heard for so many seconds is not there.
 const LIVE: f64 = 30.0;
 
-/// Whether every node that is there is among `names`; not when none is.
-pub(super) fn all_among(db: &Connection, names: &[String], now: f64) -> Result<bool, LedgerError> {
-    let mut live = db.prepare_cached("SELECT DISTINCT node FROM nodes WHERE heard_at >= ?1")?;
-    let live: Vec<String> =
-        live.query_map([now - LIVE], |row| row.get(0))?.collect::<Result<_, _>>()?;
-    Ok(!live.is_empty() && live.iter().all(|node| names.contains(node)))
+/// Whether every node that is there and has a slot that the job could run on is among those that
+/// refused it; not when there is none.
+pub(super) fn all_refused(db: &Connection, job: &Job, now: f64) -> Result<bool, LedgerError> {
+    let mut live = db.prepare_cached("SELECT node, heartbeat FROM nodes WHERE heard_at >= ?1")?;
+    let mut live = live.query([now - LIVE])?;
+    let mut any = false;
+    while let Some(row) = live.next()? {
+        let (node, heartbeat): (String, Vec<u8>) = (row.get(0)?, row.get(1)?);
+        if job.refused_by.contains(&node) {
+            any = true;
+            continue;
+        }
+        // Every runner can run every sieve, and some scripts run anywhere.
+        let could = !matches!(&job.task, Task::Script(script) if !script.anywhere)
+            || Heartbeat::from_body(&heartbeat)
+                .is_ok_and(|beat| beat.slots.iter().any(|slot| slot.arch == job.arch));
+        if could {
+            return Ok(false);
+        }
+    }
+    Ok(any)
 }
 
 impl Ledger {

@@ -35,6 +35,13 @@ pub(crate) struct Fleet {
 /// A process that ends with its owner, in good order.
 pub(crate) struct Service(Child);
 
+impl Service {
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
+    }
+}
+
 impl Drop for Service {
     fn drop(&mut self) {
         let pid = i32::try_from(self.0.id()).ok().and_then(rustix::process::Pid::from_raw);
@@ -91,6 +98,7 @@ impl Fleet {
             .env_remove(ENV_CONFIG)
             .env(ENV_BROKER, &self.url)
             .env(ENV_HOME, self.home.path())
+            .env("RIGQUEUE_RUNTIME", self.home.path().join("runtime"))
             // Started by the main thread, which ends with this process and not before.
             .env(ENV_PARENT, process::id().to_string());
         Ok(command)

@@ -5,6 +5,7 @@
 //! [--latencies N] [--seconds S]` measures again.
 
 mod fleet;
+mod idle;
 mod jobs;
 mod latency;
 mod report;
@@ -28,7 +29,7 @@ struct Size {
     slots: Vec<u32>,
     /// Jobs sent one by one to an idle fleet.
     latencies: usize,
-    /// About how long the scan takes.
+    /// About how long the scan takes, and an idle worker is watched.
     seconds: f64,
 }
 
@@ -78,7 +79,10 @@ async fn measure(args: &[String]) -> Result<(), Failed> {
     say("2. One job on an idle fleet")?;
     latency::measure(&rabbit, "RabbitMQ", size.latencies, &mut lines).await?;
     latency::measure(&embedded, "embedded", size.latencies, &mut lines).await?;
-    say("3. A long scan on two slots")?;
+    say("3. A worker with nothing to do")?;
+    idle::measure(&rabbit, "RabbitMQ", size.seconds, &mut lines)?;
+    idle::measure(&embedded, "embedded", size.seconds, &mut lines)?;
+    say("4. A long scan on two slots")?;
     scan::measure(&rabbit, &size, &mut lines).await?;
     report::table(&lines)
 }

@@ -7,6 +7,6 @@ mod known;
 mod quarantine;
 
 pub use fitness::{Fitness, News};
-pub use gauge::Gauge;
+pub use gauge::{Gauge, memory_is_back};
 pub use known::{Finding, known_job, probe};
 pub use quarantine::Quarantine;

@@ -36,8 +36,7 @@ impl Service {
             let mut holding = running.holding;
             holding.job.stage = Stage::Unconfirmed;
             self.recent.remember(running.key);
-            let outcome = Some((running.results, outcome));
-            self.report(outcome, running.tags, Some((seat, holding)));
+            self.report(Some((running.results, outcome)), running.tags, Some((seat, holding)));
         }
         self.start_kept();
     }
@@ -57,11 +56,11 @@ impl Service {
                 _ => {}
             },
             Verdict::Returned { .. } => {}
-            _ => quarantine.worked(),
+            Verdict::Done(_) | Verdict::Finished(_) => quarantine.worked(),
         }
     }
 
-    /// Hands an outcome over, with the queue that it goes to.
+    /// Hands an outcome over, with the queue it goes to.
     pub(super) fn report(
         &mut self,
         outcome: Option<(&'static str, Outcome)>,

@@ -20,6 +20,7 @@ use crate::{
     WorkerError,
     admission::{Answer, Permit},
     devices::Gpu,
+    health::memory_is_back,
     heartbeat::Holding,
     job::{self, Taken},
     lease::Lease,
@@ -169,7 +170,11 @@ impl Service {
 
     /// The lease on a device; `None` when another process holds it.
     pub(super) fn lease(&self, gpu: &Gpu) -> io::Result<Option<Lease>> {
-        Lease::take(&self.node.leases, &gpu.key())
+        let lease = Lease::take(&self.node.leases, &gpu.key())?;
+        Ok(lease.map(|lease| match memory_is_back(&self.node.gauge, gpu) {
+            Some(is_back) => lease.until(is_back),
+            None => lease,
+        }))
     }
 
     fn start_job(&mut self, seat: usize, slot: &Arc<Slot>, lease: Option<Lease>, job: Kept) {
@@ -182,8 +187,7 @@ impl Service {
             holding = Holding::now(&key);
         }
         self.node.gate.begin(number, &taken.job, Instant::now());
-        let running = Running { key, number, results, tags, holding, orders: sender };
-        self.seats.seat(seat, running);
+        self.seats.seat(seat, Running { key, number, results, tags, holding, orders: sender });
         let bench = Arc::clone(&self.bench);
         let slot = Arc::clone(slot);
         let news = self.news_sender.clone();

@@ -4,9 +4,11 @@ use std::{collections::BTreeSet, fs, path::PathBuf, process::Command};
 
 use rustix::process::Signal;
 use shared::{
-    job::Job,
+    job::{Job, Task},
     messages::{FleetState, Heartbeat, HeldJob, NodeOrder, Stage},
     outcome::{Return, Verdict},
+    script::Script,
+    topology::RESULTS_SCRIPT,
     wire,
 };
 
@@ -195,6 +197,61 @@ async fn two_workers_of_a_node_share_its_limit() {
     let counts: BTreeSet<String> = rig.pids().into_values().collect();
     assert!(counts.contains("counted 2"), "two run side by side: {counts:?}");
     assert!(!counts.iter().any(|count| count == "counted 3" || count == "counted 4"), "{counts:?}");
+    for worker in &mut workers {
+        worker.signal(Signal::TERM);
+        assert_eq!(worker.end().await.code(), Some(0));
+    }
+}
+
+/// A script that says when it began and when it ended.
+fn script(id: &str) -> Job {
+    let words =
+        ["a = time.monotonic()", "time.sleep(0.03)", "print(json.dumps([a, time.monotonic()]))"];
+    let script = Script {
+        index: 0,
+        name: "do.py".to_owned(),
+        args: words.map(str::to_owned).into(),
+        output: None,
+        declared: None,
+        anywhere: true,
+        gpu: None,
+        concurrency: None,
+    };
+    Job { task: Task::Script(script), time_limit_seconds: 60.0, ..job(id, 0, 0) }
+}
+
+#[tokio::test]
+async fn two_workers_of_a_node_share_its_limit_of_scripts_and_pieces_pass_by() {
+    const SCRIPTS: usize = 8;
+    let rig = Rig::new().await;
+    let folder = rig.folder.path().join("scripts");
+    fs::create_dir(&folder).unwrap();
+    let text = "import json, sys, time\nfor line in sys.argv[1:]:\n    exec(line)\n";
+    fs::write(folder.join("do.py"), text).unwrap();
+    let settings = format!(
+        "[worker]\nslots = 2\nnode = \"here\"\nmax_concurrent_script_jobs = 1\n\
+         [scripts]\nfolders = [{folder:?}]\n"
+    );
+    let program = rig.install(&fake_runner());
+    let start = |log: &str| {
+        let mut command = rig.command(&program, &settings);
+        command.arg("--eager").env("FAKE_RUNNER", "whole");
+        Worker::start(command, &rig.folder.path().join(log))
+    };
+    let mut workers = [start("one.log"), start("two.log")];
+    for number in 0..SCRIPTS {
+        rig.publish(&script(&format!("script-{number}"))).await;
+        rig.publish(&job(&format!("job-{number}"), 0, 9)).await;
+    }
+    let mut times = Vec::new();
+    for _ in 0..SCRIPTS {
+        assert!(matches!(rig.outcome().await.verdict, Verdict::Done(_)));
+        let outcome = rig.outcome_in(RESULTS_SCRIPT).await;
+        let Verdict::Finished(result) = &outcome.verdict else { panic!("{outcome:?}") };
+        times.push(serde_json::from_str::<[f64; 2]>(result.value.as_deref().unwrap()).unwrap());
+    }
+    times.sort_by(|a, b| a[0].total_cmp(&b[0]));
+    assert!(times.windows(2).all(|pair| pair[0][1] <= pair[1][0]), "two at once: {times:?}");
     for worker in &mut workers {
         worker.signal(Signal::TERM);
         assert_eq!(worker.end().await.code(), Some(0));

@@ -37,7 +37,7 @@ pub(crate) struct Rig {
 impl Rig {
     pub(crate) async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        for name in ["bin", "pids", "home", "run"] {
+        for name in ["bin", "pids", "home"] {
             fs::create_dir(folder.path().join(name)).unwrap();
         }
         let identity =
@@ -101,7 +101,6 @@ impl Rig {
             .env("RIGQUEUE_RUNTIME", self.runtime())
             .env("RIGQUEUE_BROKER", url(self.folder.path()))
             .env("RIGQUEUE_HOME", self.folder.path().join("home"))
-            .env("RIGQUEUE_RUNTIME", self.folder.path().join("run"))
             .env("RIGQUEUE_LOG", "debug")
             .env("FAKE_PIDS", self.folder.path().join("pids"));
         command

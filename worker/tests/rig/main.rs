@@ -6,6 +6,7 @@ mod admission;
 mod bench;
 mod bounds;
 mod cards;
+mod crowded;
 mod devices;
 mod doctor;
 mod ending;

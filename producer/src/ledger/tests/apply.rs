@@ -2,13 +2,13 @@
 
 use proptest::prelude::*;
 use shared::{
-    job::Job,
-    messages::RunOpened,
-    outcome::{Failure, Return, Survivor, Verdict},
+    job::{Arch, Job},
+    messages::{Heartbeat, RunOpened, SlotState},
+    outcome::{Device, Failure, Return, Survivor, Verdict},
 };
 
 use super::books::*;
-use crate::ledger::{Record, RunState};
+use crate::ledger::{DeadFilter, Record, RunState};
 
 #[test]
 fn a_run_completes_in_whatever_order_its_messages_come() {
@@ -102,6 +102,55 @@ fn a_returned_job_keeps_its_attempts() {
     let again = books.outbox().remove(0);
     assert_eq!((again.attempt, again.seq), (1, 2));
     assert_eq!(again.refused_by, ["n"]);
+}
+
+/// A worker of a node, with one slot.
+fn heartbeat(node: &str) -> Heartbeat {
+    let device = Device { name: "cpu0".to_owned(), model: "m".to_owned(), threads: 1 };
+    let slot = SlotState { arch: Arch::Cpu, device, job: None, health: None, unfit: None };
+    Heartbeat {
+        node: node.to_owned(),
+        instance: "i".to_owned(),
+        version: String::new(),
+        slots: vec![slot],
+        draining: false,
+        paused: false,
+        kept: Vec::new(),
+        memory: None,
+        informed: true,
+        measured: Vec::new(),
+        at: 0.0,
+    }
+}
+
+#[test]
+fn a_job_that_no_node_can_ever_run_is_rejected_when_the_last_of_them_has_said_so() {
+    let mut books = Books::new();
+    books.apply(&[Record::Opened(Box::new(opened(span(0, 99), 10)))]);
+    books.ledger.heard([&heartbeat("gone")], 900.0).unwrap();
+    books.ledger.heard([&heartbeat("n"), &heartbeat("m")], 990.0).unwrap();
+    let refused_at = |node: &str, job: &Job| {
+        let detail = format!("memory: 7.0 GiB of 8.0 are for jobs on {node}, job wants 9.0");
+        let verdict = Verdict::Returned { reason: Return::NeverFits, detail };
+        let Record::Outcome(mut refused) = outcome(job, verdict) else { panic!("an outcome") };
+        refused.node = node.to_owned();
+        Record::Outcome(refused)
+    };
+    let first = job("a", span(0, 9));
+    books.ledger.apply(&[refused_at("n", &first)], 1000.0).unwrap();
+    assert_eq!(books.run().counts.dead, 0, "another node has not refused it");
+    let second = books.outbox().remove(0);
+    // The same node again changes nothing.
+    books.ledger.apply(&[refused_at("n", &second)], 1000.0).unwrap();
+    let third = books.outbox().into_iter().max_by_key(|job| job.seq).unwrap();
+    assert_eq!((third.refused_by.as_slice(), third.attempt), (&["n".to_owned()][..], 1));
+    books.ledger.apply(&[refused_at("m", &third)], 1000.0).unwrap();
+    assert_eq!(books.run().counts.dead, 1);
+    let dead = books.ledger.dead_letters(&DeadFilter::default()).unwrap();
+    assert_eq!(dead[0].failure, "Rejected");
+    for words in ["(n, m)", "m: memory: 7.0 GiB of 8.0 are for jobs on m, job wants 9.0"] {
+        assert!(dead[0].last_error.contains(words), "{}", dead[0].last_error);
+    }
 }
 
 #[test]
