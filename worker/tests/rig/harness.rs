@@ -194,6 +194,15 @@ impl Rig {
     }
 }
 
+impl Drop for Rig {
+    fn drop(&mut self) {
+        // What escaped a worker that a test has killed, and nobody has swept.
+        for pid in self.processes() {
+            kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).ok();
+        }
+    }
+}
+
 /// What hears events.
 pub(crate) struct Ears(Box<dyn Listener>);
 
