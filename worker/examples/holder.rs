@@ -42,6 +42,7 @@ async fn main() {
     for device in words {
         let lease = Lease::take(Path::new(&folder), &device).expect("a folder").expect("free");
         let start = Start {
+            folder: None,
             program: "sh".into(),
             args: vec!["-c".into(), "echo $$; exec sleep 1000".into()],
             env: Arc::new([]),
