@@ -42,11 +42,11 @@ async fn main() {
     for device in words {
         let lease = Lease::take(Path::new(&folder), &device).expect("a folder").expect("free");
         let start = Start {
-            folder: None,
             program: "sh".into(),
             args: vec!["-c".into(), "echo $$; exec sleep 1000".into()],
             env: Arc::new([]),
             input: Arc::default(),
+            folder: None,
         };
         let ties = Ties { lease: Some(Arc::new(lease)), ..Ties::default() };
         let started = spawner.start_tied(start, ties).await.expect("a shell");

@@ -187,7 +187,8 @@ impl Service {
             holding = Holding::now(&key);
         }
         self.node.gate.begin(number, &taken.job, Instant::now());
-        self.seats.seat(seat, Running { key, number, results, tags, holding, orders: sender });
+        let running = Running { key, number, results, tags, holding, orders: sender };
+        self.seats.seat(seat, running);
         let bench = Arc::clone(&self.bench);
         let slot = Arc::clone(slot);
         let news = self.news_sender.clone();

@@ -88,11 +88,11 @@ fn a_program_that_can_t_be_started_is_told_from_one_that_fails() {
 fn script(words: &str) -> Start {
     let parent = ("RIGQUEUE_PARENT".to_owned(), std::process::id().to_string());
     Start {
-        folder: None,
         program: "sh".into(),
         args: vec!["-c".into(), words.into()],
         env: Arc::new([parent]),
         input: Arc::new(b"the input".to_vec()),
+        folder: None,
     }
 }
 
