@@ -111,6 +111,18 @@ async fn behave(behaviour: &str) -> ExitCode {
             say(&Frame::Rejected(words.join(" ")));
             ExitCode::from(u8::try_from(EXIT_REJECTED).expect("a code"))
         }
+        "environment" => {
+            let shown = |name: &&str| name.contains("DEVICE") || name.starts_with("HSA_");
+            let all: Vec<(String, String)> = env::vars().collect();
+            let mut lines: Vec<String> = all
+                .iter()
+                .filter(|(name, _)| shown(&name.as_str()))
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect();
+            lines.sort_unstable();
+            say(&Frame::Rejected(lines.join(" ")));
+            ExitCode::from(u8::try_from(EXIT_REJECTED).expect("a code"))
+        }
         "bad memory" => {
             let detail = "the device and the processor disagree".to_owned();
             say(&Frame::Failed { failure: Failure::WitnessMissed, detail });

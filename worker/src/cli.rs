@@ -27,7 +27,7 @@ use shared::families::Family;
         SIGTERM, SIGINT  drain: take nothing more, ask runners to finish short, report, exit\n  \
         a second one     end runners at once, return their jobs, exit\n\n\
         Exit codes: 0 after SIGTERM, 130 after SIGINT, 1 a fault of ours, 2 bad settings or usage,\n\
-        3 the broker refuses or can't be reached; of `worker bench` see its help.\n\n\
+        3 the broker refuses or can't be reached, 6 the cards' driver is there and does not work; of `worker bench` see its help.\n\n\
         Examples:\n  \
         worker                                       # embedded broker, a slot for each core\n  \
         worker --slots 2 --config /etc/rigqueue.toml # two slots that share the cores\n  \

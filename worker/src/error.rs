@@ -4,6 +4,8 @@ use std::{io, path::PathBuf};
 
 use shared::{broker::BrokerError, exit_codes, parent::ParentGone, settings::SettingsError};
 
+use crate::devices::DeviceError;
+
 /// Why a worker did not start, or had to end.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -22,7 +24,7 @@ pub enum WorkerError {
     Rates(#[from] shared::rates::RatesError),
     /// The devices that the settings ask for are not there.
     #[error(transparent)]
-    Device(#[from] crate::devices::DeviceError),
+    Device(#[from] DeviceError),
     /// There is no runtime folder.
     #[error(transparent)]
     RuntimeFolder(#[from] crate::RuntimeFolderError),
@@ -74,10 +76,12 @@ impl WorkerError {
             Self::Settings(_)
             | Self::Setting(_)
             | Self::Home(_)
-            | Self::Device(_)
             | Self::RuntimeFolder(_)
             | Self::Rates(_)
             | Self::NoRunner { .. } => exit_codes::USAGE,
+            // It may work again, without a change of settings.
+            Self::Device(DeviceError::Driver(_)) => exit_codes::DEVICE,
+            Self::Device(_) => exit_codes::USAGE,
             Self::Broker(error) => error.exit_code(),
             Self::Unreported { .. } => exit_codes::UNREACHABLE,
             Self::ParentGone(_) => exit_codes::INTERRUPTED,

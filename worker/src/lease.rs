@@ -115,6 +115,11 @@ impl AsFd for Lease {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    };
+
     use super::*;
 
     #[test]
@@ -126,5 +131,19 @@ mod tests {
         assert!(Lease::take(folder.path(), "pci-0000:04:00.0").unwrap().is_some());
         drop(first);
         assert!(Lease::take(folder.path(), "pci-0000:03:00.0").unwrap().is_some());
+    }
+
+    #[tokio::test]
+    async fn a_device_is_given_back_with_its_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let take = |device| Lease::take(folder.path(), device).unwrap().unwrap();
+        let looks = Arc::new(AtomicU32::new(0));
+        let counted = Arc::clone(&looks);
+        let back = move || Some(counted.fetch_add(1, Ordering::Relaxed) == 3);
+        take("pci-a").until(Box::new(back)).memory_is_back().await;
+        assert_eq!(looks.load(Ordering::Relaxed), 4);
+        // Where it can't be read, or nobody asks, nothing is waited for.
+        take("pci-b").until(Box::new(|| None)).memory_is_back().await;
+        take("pci-c").memory_is_back().await;
     }
 }

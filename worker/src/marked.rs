@@ -19,7 +19,8 @@ use rustix::{
 
 /// Environment variable of every child: which worker it belongs to, by that worker's instance.
 pub const ENV_WORKER: &str = "RIGQUEUE_WORKER";
-/// Environment variable of every child: which start of which job it belongs to, as `name uuid`.
+/// Environment variable of every child: which start of which job it belongs to: a
+/// name for people, a space, and what no other start on this host has.
 pub const ENV_JOB: &str = "RIGQUEUE_JOB";
 /// The most of an environment that is looked at: what the kernel lets a process start with.
 const MAX_ENVIRONMENT: u64 = 8 << 20;

@@ -11,8 +11,10 @@
 
 use std::{
     collections::HashMap,
-    fs, io,
-    sync::{Mutex, MutexGuard, PoisonError},
+    fs::{self, File},
+    io,
+    os::unix::fs::FileExt,
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -26,6 +28,9 @@ use crate::marked::{Marked, Marks, marked, wait};
 const STRANGE_FOR: Duration = Duration::from_millis(200);
 /// How long is waited before looking again, in milliseconds.
 const LOOK_AGAIN: u32 = 20;
+/// How long is waited for the end of an orphan without our mark. What hangs in a driver can't be
+/// killed, and no slot in particular is to blame for it.
+const STRANGE_PATIENCE: Duration = Duration::from_secs(10);
 /// How often what will not end is told.
 const TELL_EVERY: Duration = Duration::from_secs(10);
 
@@ -43,29 +48,50 @@ pub fn adopt() -> bool {
 
 /// Orphans that this process was given, dead or alive.
 fn adopted() -> io::Result<Vec<Pid>> {
-    let main = getpid().as_raw_nonzero();
-    let text = fs::read_to_string(format!("/proc/self/task/{main}/children"))?;
-    Ok(text.split_ascii_whitespace().filter_map(|id| Pid::from_raw(id.parse().ok()?)).collect())
+    // Open once for all: it is read at the end of every job.
+    static CHILDREN: OnceLock<File> = OnceLock::new();
+    let file = match CHILDREN.get() {
+        Some(file) => file,
+        None => {
+            let main = getpid().as_raw_nonzero();
+            let file = File::open(format!("/proc/self/task/{main}/children"))?;
+            CHILDREN.get_or_init(|| file)
+        }
+    };
+    let mut text = Vec::new();
+    let mut piece = [0; 4096];
+    loop {
+        match file.read_at(&mut piece, text.len() as u64)? {
+            0 => break,
+            count => text.extend_from_slice(&piece[..count]),
+        }
+    }
+    let ids = String::from_utf8_lossy(&text);
+    Ok(ids.split_ascii_whitespace().filter_map(|id| Pid::from_raw(id.parse().ok()?)).collect())
 }
 
-fn turn() -> MutexGuard<'static, ()> {
-    static TURN: Mutex<()> = Mutex::new(());
+/// Whoever has it may reap. It holds the orphans without our mark that would not end and are not
+/// waited for again.
+fn turn() -> MutexGuard<'static, Vec<Pid>> {
+    static TURN: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Reaps the adopted orphans that have ended; returns those that live. Costs microseconds.
+/// Reaps the adopted orphans that have ended; returns those that live and are waited for.
+/// Costs microseconds.
 ///
 /// # Errors
 /// When the kernel does not list them.
 pub fn reap() -> io::Result<Vec<Pid>> {
     // One at a time: between the list and the wait, nobody else may let an id go.
-    let turn = turn();
+    let mut turn = turn();
     let mut alive = adopted()?;
     alive.retain(|&pid| {
         let ended = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
         matches!(ended, Ok(None))
     });
-    drop(turn);
+    turn.retain(|pid| alive.contains(pid));
+    alive.retain(|pid| !turn.contains(pid));
     Ok(alive)
 }
 
@@ -108,6 +134,11 @@ impl Job {
             strange = other.map(|&(pid, _)| (pid, *strange.get(&pid).unwrap_or(&now))).collect();
             if is_adopted && own.is_empty() && strange.is_empty() {
                 return Ok(asked.len());
+            }
+            for (pid, _) in strange.iter().filter(|(_, since)| now - **since >= STRANGE_PATIENCE) {
+                let pid = *pid;
+                tracing::warn!(pid = %pid.as_raw_nonzero(), "an orphan won't end and is let be");
+                turn().push(pid);
             }
             let mut left = marked(|marks| self.owns(marks))?;
             let ripe = strange.iter().filter(|(_, since)| now - **since >= STRANGE_FOR);

@@ -5,9 +5,10 @@
 //! nothing is done between fork and exec, so that the standard library uses `posix_spawn`, which
 //! does not copy the worker's page tables (measured: 1,340 starts a second, fork and exec 780).
 //!
-//! **Nothing else in this process may start children**: a lease's descriptor is inheritable for
-//! the moment of its own job's start, and what is started by another thread at that moment would
-//! hold the device too.
+//! A lease's descriptor is inheritable for the moment of its own job's start. Whatever else this
+//! process starts at that moment would hold the device too, so all starts take turns: **whoever
+//! starts anything in a worker that has leases does it through [`alone`]**, and not from the main
+//! thread, whose children are taken for orphans (`crate::orphans`).
 
 use std::{
     env,
@@ -17,7 +18,7 @@ use std::{
     os::unix::process::CommandExt,
     path::PathBuf,
     process::{Child, Command, Stdio},
-    sync::{Arc, mpsc},
+    sync::{Arc, Mutex, PoisonError, mpsc},
     thread,
 };
 
@@ -139,7 +140,8 @@ impl Spawner {
         // What is started inherits it: a crash must not fill a rig's disk.
         setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
         let memory = Memory::default();
-        let own = Own { rooms, memory, is_adopted };
+        let unique = Uuid::now_v7().to_string();
+        let mut own = Own { rooms, memory, is_adopted, unique, starts: 0 };
         thread::Builder::new().name("spawner".to_owned()).spawn(move || {
             for request in requests {
                 let answer = own.start(request.start, request.ties);
@@ -177,16 +179,21 @@ struct Own {
     rooms: Option<Rooms>,
     memory: Memory,
     is_adopted: bool,
+    /// What is unique to this spawner.
+    unique: String,
+    /// How many starts there were.
+    starts: u64,
 }
 
 impl Own {
-    fn start(&self, start: Start, ties: Ties) -> io::Result<Started> {
+    fn start(&mut self, start: Start, ties: Ties) -> io::Result<Started> {
         let Ties { name, lease, bounds, shim } = ties;
-        let unique = Uuid::now_v7();
+        self.starts += 1;
+        let unique = format!("{}-{}", self.unique, self.starts);
         let program = start.program.file_name().unwrap_or_default().to_string_lossy();
         let name = if name.is_empty() { &program } else { name.as_str() };
         let mark = format!("{} {unique}", name.replace(char::is_control, "?"));
-        let room = shim.as_ref().and_then(|_| self.room(&unique.to_string(), bounds));
+        let room = shim.as_ref().and_then(|_| self.room(&unique, bounds));
         let mut command = match shim {
             None => {
                 let mut command = Command::new(&start.program);
@@ -216,7 +223,7 @@ impl Own {
             .stdin(Stdio::from(in_memory(&start.input)?))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        let child = match &lease {
+        let child = alone(|| match &lease {
             None => command.spawn(),
             Some(lease) => {
                 fcntl_setfd(lease, FdFlags::empty())?;
@@ -226,7 +233,7 @@ impl Own {
                 }
                 child
             }
-        }?;
+        })?;
         let worker = start.env.iter().find(|(name, _)| name == ENV_WORKER);
         let worker = worker.map(|(_, own)| own.clone()).or_else(|| env::var(ENV_WORKER).ok());
         let job = Job { worker, mark };
@@ -240,6 +247,15 @@ impl Own {
         let told = |error| tracing::warn!(%error, "a job gets no cgroup of its own");
         rooms.room(unique, bounds.memory_bytes, bounds.processes).map_err(told).ok()
     }
+}
+
+/// Starts something while nobody else does.
+pub fn alone<T>(start: impl FnOnce() -> T) -> T {
+    static TURN: Mutex<()> = Mutex::new(());
+    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let started = start();
+    drop(turn);
+    started
 }
 
 /// A file in memory that holds `bytes`, at its beginning: unlike a pipe it takes any amount

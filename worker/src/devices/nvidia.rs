@@ -17,6 +17,7 @@ use shared::{
 };
 
 use super::{ENV_ROOT, Found, Gpu, LeftOut, System, nvml::Answer};
+use crate::spawn::alone;
 
 /// How long the first question may take: it may load the driver, card by card.
 const PATIENCE_FIRST: Duration = Duration::from_secs(60);
@@ -74,15 +75,16 @@ fn ask(system: &System, patience: Duration) -> Result<Answer, String> {
 /// What the subprocess writes. It ends with the thread that asks (`ENV_PARENT`), which waits here.
 fn said(system: &System, patience: Duration) -> io::Result<Vec<u8>> {
     let deadline = Instant::now() + patience;
-    let mut child = Command::new(system.worker())
+    let mut command = Command::new(system.worker());
+    command
         .arg0("worker")
         .arg("__nvml")
         .env(ENV_ROOT, if system.is_real() { "".as_ref() } else { system.root().as_os_str() })
         .env(ENV_PARENT, std::process::id().to_string())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()?;
+        .stderr(Stdio::null());
+    let mut child = alone(|| command.spawn())?;
     let told = told(&mut child, deadline);
     let mut grace = deadline;
     if told.is_err() {

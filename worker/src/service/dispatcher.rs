@@ -141,10 +141,10 @@ impl Service {
         Ok(Self {
             broker,
             seats: Seats::new(slots, &bench.node),
-            looks: Looks::new(arch, bench.scripts.attempts.is_some()),
-            bench,
             node,
             started: 0,
+            looks: Looks::new(arch, bench.scripts.attempts.is_some()),
+            bench,
             limited: false,
             kept: VecDeque::new(),
             fleet: Fleet::default(),

@@ -36,8 +36,7 @@ impl Service {
             let mut holding = running.holding;
             holding.job.stage = Stage::Unconfirmed;
             self.recent.remember(running.key);
-            let outcome = Some((running.results, outcome));
-            self.report(outcome, running.tags, Some((seat, holding)));
+            self.report(Some((running.results, outcome)), running.tags, Some((seat, holding)));
         }
         self.start_kept();
     }
@@ -61,7 +60,7 @@ impl Service {
         }
     }
 
-    /// Hands an outcome over, with the queue that it goes to.
+    /// Hands an outcome over, with the queue it goes to.
     pub(super) fn report(
         &mut self,
         outcome: Option<(&'static str, Outcome)>,
@@ -145,7 +144,7 @@ pub(super) fn log(outcome: &Outcome) {
     let device = &device.name;
     match &outcome.verdict {
         Verdict::Done(_) | Verdict::Finished(_) => {
-            tracing::debug!(run, job, device, seconds, "done")
+            tracing::debug!(run, job, device, seconds, "done");
         }
         Verdict::Failed { failure, detail, .. } => {
             tracing::warn!(run, job, device, seconds, %failure, detail, "a job failed");

@@ -187,8 +187,7 @@ impl Service {
             holding = Holding::now(&key);
         }
         self.node.gate.begin(number, &taken.job, Instant::now());
-        let running = Running { key, number, results, tags, holding, orders: sender };
-        self.seats.seat(seat, running);
+        self.seats.seat(seat, Running { key, number, results, tags, holding, orders: sender });
         let bench = Arc::clone(&self.bench);
         let slot = Arc::clone(slot);
         let news = self.news_sender.clone();

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use shared::{
     health::Condition,
     job::Arch,
+    outcome::Verdict,
     settings::{Layers, Settings},
 };
 use worker::{
@@ -18,7 +19,7 @@ use worker::{
 
 use crate::{
     cards::{Machine, ROOT},
-    harness::{Rig, fake_runner, until},
+    harness::{Rig, fake_runner, job, until},
 };
 
 const WORKER: &str = env!("CARGO_BIN_EXE_worker");
@@ -331,6 +332,10 @@ fn the_kernels_log_is_read_from_where_it_was_left() {
     assert_eq!((news.len(), news[0].kind), (1, TroubleKind::Xid(79)));
     assert_eq!(news[0].pci.as_deref(), Some("0000:01:00.0"));
     assert_eq!(log.news(), []);
+    // The real one, where it may be read, ends as well.
+    if let Ok(mut real) = KernelLog::from_now(&System::recorded("/", WORKER)) {
+        assert_eq!(real.news(), []);
+    }
     let all = KernelLog::from_boot(&system).unwrap().news();
     assert_eq!((all.len(), all[0].kind), (2, TroubleKind::Reset));
     assert_eq!(all[0].at.as_secs_f64(), 10.5);
@@ -420,4 +425,55 @@ async fn the_workers_own_environment_chooses_cards_or_is_refused() {
     let heartbeat = rig.heartbeat(|_| true).await;
     assert_eq!(heartbeat.slots.len(), 2);
     assert_eq!(heartbeat.slots[0].device.name, "gpu1", "the device's name is the card's");
+}
+
+/// The environment that a child of a worker finds, when the worker's own shows it other cards.
+async fn found_by_a_child(arch: Arch) -> String {
+    let rig = Rig::new().await;
+    let program = rig.install(&fake_runner());
+    let root = rig.folder.path().join("machine");
+    Machine::of_rx6600(&root, 2).nvidia(2);
+    let mut command = rig.command(&program, "");
+    command.args(["--eager", "--arch", arch.name(), "--slots", "1"]).env(ROOT, &root);
+    command.env("FAKE_RUNNER", "environment").env("HSA_ENABLE_SDMA", "1");
+    // Of its own kind the second card, of the other kind one that is not there.
+    match arch {
+        Arch::Cuda => {
+            command.env("CUDA_VISIBLE_DEVICES", "GPU-00000000-0000-4000-8000-000000000001");
+            command.env("ROCR_VISIBLE_DEVICES", "5").env("HIP_VISIBLE_DEVICES", "5");
+        }
+        _ => {
+            command.env("CUDA_VISIBLE_DEVICES", "5").env("CUDA_DEVICE_ORDER", "FASTEST_FIRST");
+            command.env("ROCR_VISIBLE_DEVICES", "1");
+        }
+    }
+    let _worker = crate::harness::Worker::start(command, &rig.log());
+    let mut asked = job("job-1", 0, 9);
+    asked.arch = arch;
+    rig.publish(&asked).await;
+    let outcome = rig.outcome().await;
+    let Verdict::Failed { detail, .. } = outcome.verdict else { panic!("{outcome:?}") };
+    detail
+}
+
+#[tokio::test]
+async fn a_child_sees_its_card_and_not_what_the_worker_sees() {
+    assert_eq!(
+        found_by_a_child(Arch::Cuda).await,
+        "CUDA_DEVICE_ORDER=PCI_BUS_ID \
+         CUDA_VISIBLE_DEVICES=GPU-00000000-0000-4000-8000-000000000001 HIP_VISIBLE_DEVICES=5 \
+         HSA_ENABLE_SDMA=1 RIGQUEUE_DEVICE=GPU-00000000-0000-4000-8000-000000000001 \
+         ROCR_VISIBLE_DEVICES="
+    );
+    assert_eq!(
+        found_by_a_child(Arch::Rocm).await,
+        "CUDA_DEVICE_ORDER=FASTEST_FIRST CUDA_VISIBLE_DEVICES= GPU_DEVICE_ORDINAL=0 \
+         HIP_VISIBLE_DEVICES=0 HSA_ENABLE_SDMA=0 HSA_OVERRIDE_GFX_VERSION=10.3.0 \
+         RIGQUEUE_DEVICE=0000:06:00.0 ROCR_VISIBLE_DEVICES=GPU-a5f0000000000002"
+    );
+    assert_eq!(
+        found_by_a_child(Arch::Cpu).await,
+        "CUDA_DEVICE_ORDER=FASTEST_FIRST CUDA_VISIBLE_DEVICES= HSA_ENABLE_SDMA=1 \
+         ROCR_VISIBLE_DEVICES="
+    );
 }

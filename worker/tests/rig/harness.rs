@@ -37,7 +37,7 @@ pub(crate) struct Rig {
 impl Rig {
     pub(crate) async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        for name in ["bin", "pids", "home", "run"] {
+        for name in ["bin", "pids", "home"] {
             fs::create_dir(folder.path().join(name)).unwrap();
         }
         let identity =
