@@ -125,6 +125,8 @@ impl Aggregator {
             ended = self.work_until(until) => ended,
         };
         self.write_nodes()?;
+        // A run's last step may have been cut short by `stop`, before its outputs were written.
+        self.write_outputs();
         ended
     }
 

@@ -194,7 +194,7 @@ impl Certificate {
             return Err(none("it is the verification of another run"));
         }
         let Some(sieve) = &manifest.sieve else {
-            return Err(none("statistics of single seeds leave no survivors to certify"));
+            return Err(none("it is no search: there are no survivors to certify"));
         };
         let covered = ledger.covered(run)?.within(manifest.requested);
         if !covered.holes(manifest.requested).is_empty() {

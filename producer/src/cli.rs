@@ -55,9 +55,9 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Search seeds on this machine: broker, worker and aggregator included
+    /// Search seeds, or run scripts, on this machine: broker, worker and aggregator included
     Run(Box<RunArgs>),
-    /// Plan a search and publish its jobs
+    /// Plan a search, or take a jobs file, and publish its jobs
     Enqueue(Box<EnqueueArgs>),
     /// Take outcomes into the ledger: the service that every fleet has one of
     Aggregate(AggregateArgs),

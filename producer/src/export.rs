@@ -17,6 +17,7 @@ use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
 use crate::{
     certificate::{Certificate, CertificateError},
     ledger::{Kept, Ledger, LedgerError, RunRow},
+    script_summary,
     summary::{Record, RunSummary, WalkRecord, rate},
 };
 
@@ -72,7 +73,7 @@ pub enum ExportError {
     Certificate(#[from] CertificateError),
     /// A format that the run has nothing for.
     #[error(
-        "the reports of run {run}, of the kind {kind}, are written as json alone: use --format json"
+        "the results of run {run}, of the kind {kind}, are written as json alone: use --format json"
     )]
     Reports {
         /// The run.
@@ -119,6 +120,15 @@ pub fn write(
     out: impl Write,
 ) -> Result<(), ExportError> {
     let mut out = BufWriter::new(out);
+    if let Some(records) = script_summary::records(ledger, run, u64::MAX, |_| false)? {
+        if format != Format::Json {
+            return Err(ExportError::Reports { run: run.name.clone(), kind: "script".to_owned() });
+        }
+        let mut array = Array::begin(&mut out);
+        records.iter().try_for_each(|record| array.push(record))?;
+        array.end()?;
+        return Ok(out.flush()?);
+    }
     if let Some(manifest) = run.manifest.as_ref().filter(|m| m.statistics.is_some()) {
         if format != Format::Json {
             let (run, kind) = (run.name.clone(), manifest.kind.clone());

@@ -30,7 +30,7 @@ use shared::{
     settings::Layers,
     wire::{self, Message, SCHEMA, Wire},
 };
-use worker::output::Frames;
+use worker::output::{Frames, Stdout as _};
 
 /// What must hold for some bytes; panics when it does not.
 pub(crate) type Property = fn(&[u8]);

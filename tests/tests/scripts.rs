@@ -166,6 +166,10 @@ fn forty_scripts_are_each_reported_as_they_ended() {
     let dead = rig.producer(&["dead", "list", "--run", "r", "--json"]).ok().json();
     assert_eq!(dead.as_array().unwrap().len(), failing.len());
     assert_eq!(dead[0]["kind"], "script do.py");
+    let exported = rig.producer(&["export", "r", "--format", "json"]).ok().json();
+    assert_eq!(exported, status["results"]);
+    let refused = rig.producer(&["export", "r", "--format", "csv"]);
+    assert!(refused.code != 0 && refused.stderr.contains("--format json"), "{refused}");
     let table = rig.producer(&["status", "r"]).ok().stdout;
     assert!(table.contains("31 of 40 scripts done") && table.contains("Timeout: "), "{table}");
 }
@@ -251,6 +255,9 @@ fn a_bad_jobs_file_is_refused_before_anything_is_published() {
     let queue = json!({"queue": "jobs.script.any", "script": "do.py", "jobs": 1});
     assert_eq!(plan, json!({"step": "3", "jobs": 1, "queues": [queue]}));
     assert_eq!(rig.producer(&["runs", "--json"]).ok().json(), json!([]));
+    let shown = rig.producer(&["config", "show"]).ok().stdout;
+    let preset = shown.lines().find(|line| line.contains("steps.3.timeout")).unwrap();
+    assert!(preset.contains("60s") && preset.contains("settings.toml"), "{preset}");
 }
 
 #[test]

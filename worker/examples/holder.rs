@@ -46,6 +46,7 @@ async fn main() {
             args: vec!["-c".into(), "echo $$; exec sleep 1000".into()],
             env: Arc::new([]),
             input: Arc::default(),
+            folder: None,
         };
         let ties = Ties { lease: Some(Arc::new(lease)), ..Ties::default() };
         let started = spawner.start_tied(start, ties).await.expect("a shell");

@@ -43,6 +43,7 @@ async fn main() {
             args: args.clone(),
             env: Arc::new([]),
             input: Arc::default(),
+            folder: None,
         };
         let child = spawner.start(start).await.expect("a start");
         let limits = Limits { time: hour, stall: hour, grace: hour };

@@ -21,7 +21,7 @@ use rustix::{
 pub const ENV_WORKER: &str = "RIGQUEUE_WORKER";
 /// Environment variable of every child: which start of which job it belongs to: a
 /// name for people, a space, and what no other start on this host has.
-pub const ENV_JOB: &str = "RIGQUEUE_JOB";
+pub const ENV_JOB: &str = "RIGQUEUE_TREE";
 /// The most of an environment that is looked at: what the kernel lets a process start with.
 const MAX_ENVIRONMENT: u64 = 8 << 20;
 
@@ -195,7 +195,7 @@ mod tests {
     #[test]
     fn marks_are_whole_entries() {
         let marks = |text: &str| Marks::read(text.as_bytes());
-        let both = marks("A=1\0RIGQUEUE_WORKER=w\0RIGQUEUE_JOB=run-1/job 2 uuid\0");
+        let both = marks("A=1\0RIGQUEUE_WORKER=w\0RIGQUEUE_TREE=run-1/job 2 uuid\0");
         assert_eq!((both.worker.as_deref(), both.job_name()), (Some("w"), "run-1/job 2"));
         assert_eq!(
             marks("XRIGQUEUE_WORKER=w\0RIGQUEUE_WORKERS=w\0A=RIGQUEUE_WORKER=w"),

@@ -128,12 +128,7 @@ async fn at_work(
         })
     };
     let bench = Bench {
-        scripts: Scripts {
-            folders: Vec::new(),
-            python: String::new(),
-            attempts: None,
-            drain: Duration::ZERO,
-        },
+        scripts: Scripts::none(),
         node: "node".to_owned(),
         instance: "instance".to_owned(),
         spawner: Spawner::new().unwrap(),

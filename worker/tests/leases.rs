@@ -81,12 +81,7 @@ async fn at_work(rig: &Rig, gpus: u32, wait: Duration) -> (Work, Arc<Told>) {
         })
     };
     let bench = Bench {
-        scripts: Scripts {
-            folders: Vec::new(),
-            python: String::new(),
-            attempts: None,
-            drain: Duration::ZERO,
-        },
+        scripts: Scripts::none(),
         node: "node".to_owned(),
         instance: uuid(),
         spawner: Spawner::new().unwrap(),

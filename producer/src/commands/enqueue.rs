@@ -149,12 +149,15 @@ async fn wait(watch: Watch, prepared: Prepared, limit: u64, json: bool) -> Resul
     follow_to_the_end(watch, &prepared.run, limit, json.then_some(&show)).await
 }
 
+/// Shows a run that has ended.
+pub(super) type Show<'a> = &'a dyn Fn(&RunSummary) -> Result<(), Failure>;
+
 /// Follows a run to its end and shows it: as `json` does, else in words.
 pub(super) async fn follow_to_the_end(
     mut watch: Watch,
     run: &str,
     limit: u64,
-    json: Option<&dyn Fn(&RunSummary) -> Result<(), Failure>>,
+    json: Option<Show<'_>>,
 ) -> Result<(), Failure> {
     let bar = progress_bar();
     let summary = tokio::select! {

@@ -34,6 +34,8 @@ pub(super) struct Step {
     pub(super) survivors: u64,
     /// Survivors that chance alone would leave.
     pub(super) expected: f64,
+    /// Of a run of scripts: failures so far, and dead jobs.
+    pub(super) scripts: Option<(u64, u64)>,
 }
 
 /// Watches one run.
@@ -150,6 +152,7 @@ impl Step {
             tested: summary.covered + summary.in_progress,
             survivors: summary.survivor_count,
             expected: summary.expected_by_chance.unwrap_or_default(),
+            scripts: summary.jobs.failed.map(|failed| (failed, summary.jobs.dead)),
         }
     }
 }
@@ -160,8 +163,7 @@ pub(super) struct Bar(ProgressBar);
 
 /// A bar that no progress was shown on yet.
 pub(super) fn progress_bar() -> Bar {
-    let template =
-        "{bar:30} {percent:>3} %  {human_pos} of {human_len} seeds  {rate}  ETA {eta}  {msg}";
+    let template = "{bar:30} {percent:>3} %  {human_pos} of {human_len}  {rate}  ETA {eta}  {msg}";
     let rate = |state: &ProgressState, text: &mut dyn std::fmt::Write| {
         // A line that can't be drawn is drawn again in a moment.
         write!(text, "{}/s", short(state.per_sec())).ok();
@@ -193,8 +195,13 @@ impl Bar {
     pub(super) fn show(&self, step: Step) {
         self.0.set_length(u64::try_from(step.requested).unwrap_or(u64::MAX));
         self.0.set_position(u64::try_from(step.tested).unwrap_or(u64::MAX));
-        let expected = crate::summary::figure(step.expected);
-        self.0.set_message(format!("{} survivors ({expected} by chance)", step.survivors));
+        self.0.set_message(match step.scripts {
+            Some((failed, dead)) => format!("scripts, {failed} failures, {dead} dead"),
+            None => {
+                let expected = crate::summary::figure(step.expected);
+                format!("seeds, {} survivors ({expected} by chance)", step.survivors)
+            }
+        });
     }
 
     /// Clears the bar away.

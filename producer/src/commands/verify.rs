@@ -125,7 +125,7 @@ impl Meter {
     fn hear(&self, tested: u64) {
         self.tested.set(self.tested.get() + u128::from(tested));
         let (requested, tested) = (self.requested, self.tested.get());
-        self.bar.show(Step { requested, tested, survivors: 0, expected: 0.0 });
+        self.bar.show(Step { requested, tested, survivors: 0, expected: 0.0, scripts: None });
     }
 }
 

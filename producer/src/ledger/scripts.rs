@@ -282,7 +282,7 @@ impl Ledger {
     }
 
     /// Successes whose files are not in place, at most `most`; with or without those that met with
-    /// trouble before.
+    /// trouble before. Where they belong is known with the run's manifest, not earlier.
     ///
     /// # Errors
     /// [`LedgerError`] when the ledger can't be read.
@@ -292,7 +292,7 @@ impl Ledger {
                 "SELECT r.run, r.place, runs.name, r.job, r.seq, o.node, r.files, r.trouble
                  FROM script_results r JOIN runs ON runs.id = r.run
                  JOIN outcomes o ON o.id = r.outcome
-                 WHERE r.placed_at IS NULL AND (?1 OR r.trouble IS NULL)
+                 WHERE r.placed_at IS NULL AND (?1 OR r.trouble IS NULL) AND runs.manifest IS NOT NULL
                  ORDER BY r.run, r.place LIMIT ?2",
             )?
             .query_and_then(params![troubled, most], |row| {

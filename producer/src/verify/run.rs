@@ -64,7 +64,7 @@ impl<'a> RunCheck<'a> {
         let manifest =
             run.manifest.as_ref().ok_or_else(|| refused("its manifest has not arrived yet"))?;
         let sieve = manifest.sieve.as_ref().ok_or_else(|| {
-            refused("statistics of single seeds have no survivors to verify: run them again")
+            refused("it is no search and has no survivors to verify: run it again")
         })?;
         let covered = ledger.covered(run)?.within(manifest.requested);
         let reports = ledger.first_reports(run)?;

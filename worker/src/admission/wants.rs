@@ -39,8 +39,9 @@ impl Kind {
     pub fn of(job: &Job) -> Self {
         match &job.task {
             Task::Sieve { sieve, .. } => Self::Sieve(sieve.family, job.engine),
+            Task::Statistics { .. } => Self::Statistics,
             Task::Script(script) => Self::Script(script.name.clone()),
-            _ => Self::Statistics,
+            _ => Self::Script(String::new()),
         }
     }
 }

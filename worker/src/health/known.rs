@@ -115,7 +115,8 @@ pub async fn probe(bench: &Bench, slot: &Slot, lease: Option<Lease>, orders: Ord
         Verdict::Failed { detail, .. } | Verdict::Returned { detail, .. } => {
             Finding::NotMade(detail)
         }
-        Verdict::Finished(_) => Finding::NotMade("it was taken for a script".to_owned()),
+        // The known job is a sieve.
+        Verdict::Finished(_) => Finding::NotMade("a script answered the probe".to_owned()),
     }
 }
 

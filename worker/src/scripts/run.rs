@@ -57,6 +57,14 @@ pub struct Scripts {
     pub drain: Duration,
 }
 
+impl Scripts {
+    /// Those of a worker that runs none.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self { folders: Vec::new(), python: String::new(), attempts: None, drain: Duration::ZERO }
+    }
+}
+
 /// Runs a script in a subprocess and a folder of its own; says what became of it, how many seconds
 /// it ran, and the most memory that it used, in bytes, where that was measured.
 pub async fn attempt(

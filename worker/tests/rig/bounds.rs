@@ -107,7 +107,7 @@ async fn watched(started: Started, limits: Limits) -> Ending<Text> {
 #[tokio::test]
 async fn a_script_goes_through_the_shim_with_its_input_and_its_marks() {
     let spawner = Spawner::new().unwrap();
-    let start = script("cat; echo; echo \"$RIGQUEUE_JOB\"; echo words >&2; exit 3");
+    let start = script("cat; echo; echo \"$RIGQUEUE_TREE\"; echo words >&2; exit 3");
     let ending = watched(spawner.start_tied(start, shimmed(None)).await.unwrap(), PATIENT).await;
     assert_eq!(ending.status.code(), Some(3));
     assert!(ending.stdout.0.starts_with("the input\nrun/a job "), "{}", ending.stdout.0);

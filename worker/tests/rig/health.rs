@@ -70,12 +70,7 @@ async fn the_real_runner_passes_the_probe_and_one_that_computes_wrongly_does_not
     };
 
     let bench = Bench {
-        scripts: Scripts {
-            folders: Vec::new(),
-            python: String::new(),
-            attempts: None,
-            drain: Duration::ZERO,
-        },
+        scripts: Scripts::none(),
         node: "node".to_owned(),
         instance: "instance".to_owned(),
         spawner: Spawner::new().unwrap(),
