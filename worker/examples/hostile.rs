@@ -43,8 +43,16 @@ fn behave(behaviour: &str, folder: &str) -> ExitCode {
     io::stdin().read_to_end(&mut body).expect("the job's bytes");
     let headers = [(wire::SCHEMA.to_owned(), Job::SCHEMA.to_string())].into();
     let job = wire::decode::<Job>(&Message { kind: Job::TYPE.to_owned(), headers, body });
-    let tested = vec![job.expect("a job").span().expect("a span")];
+    let job = job.expect("a job");
+    let tested = vec![job.span().expect("a span")];
     match behaviour {
+        "hoards if it is bounded, else escapes and stays" => {
+            if job.memory_mb == 0 {
+                escape(folder, &["setsid", "sh"]);
+                stay();
+            }
+            hoard();
+        }
         "escapes" => escape(folder, &["setsid", "sh"]),
         "escapes and stays" => {
             escape(folder, &["setsid", "sh"]);
@@ -56,16 +64,7 @@ fn behave(behaviour: &str, folder: &str) -> ExitCode {
             let script = r#"i=0; while [ $i -lt 500 ]; do sleep 1000 & setsid sleep 1000 & i=$((i+1)); done"#;
             Command::new("sh").args(["-c", script]).status().expect("a shell");
         }
-        "hoards" => {
-            let mut hoard = Vec::new();
-            while hoard.len() * (16 << 20) < HOARD {
-                // Written, so that it is there.
-                hoard.push(vec![1_u8; 16 << 20]);
-                say(&Frame::Progress(Progress::default()));
-                thread::sleep(Duration::from_millis(20));
-            }
-            stay();
-        }
+        "hoards" => hoard(),
         "floods" => {
             let piece = vec![b'x'; 1 << 20];
             while io::stdout().write_all(&piece).is_ok() {}
@@ -91,6 +90,18 @@ fn behave(behaviour: &str, folder: &str) -> ExitCode {
 
 fn say(frame: &Frame) {
     write_frame(io::stdout().lock(), frame).expect("stdout");
+}
+
+/// Takes more and more, and then keeps it.
+fn hoard() {
+    let mut hoard = Vec::new();
+    while hoard.len() * (16 << 20) < HOARD {
+        // Written, so that it is there.
+        hoard.push(vec![1_u8; 16 << 20]);
+        say(&Frame::Progress(Progress::default()));
+        thread::sleep(Duration::from_millis(20));
+    }
+    stay();
 }
 
 fn stay() {

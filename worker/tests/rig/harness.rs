@@ -196,9 +196,16 @@ impl Rig {
 
 impl Drop for Rig {
     fn drop(&mut self) {
-        // What escaped a worker that a test has killed, and nobody has swept.
-        for pid in self.processes() {
-            kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).ok();
+        // What escaped a worker that a test has killed, and nobody has swept. Once more for what
+        // was being started meanwhile.
+        loop {
+            let left = self.processes();
+            if left.is_empty() {
+                return;
+            }
+            for pid in left {
+                kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).ok();
+            }
         }
     }
 }

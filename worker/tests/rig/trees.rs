@@ -79,13 +79,16 @@ async fn an_escapee_of_one_job_is_no_matter_of_another() {
     let rig = Rig::new().await;
     let settings = "[worker]\nslots = 2\ngrace = \"300ms\"\n";
     let args = &["--eager"];
-    let _worker = rig.worker_of(&example("hostile"), "escapes and stays", args, settings);
+    let behaviour = "hoards if it is bounded, else escapes and stays";
+    let _worker = rig.worker_of(&example("hostile"), behaviour, args, settings);
     let (mut first, mut second) = (job("job-1", 0, 9), job("job-2", 0, 9));
-    (first.time_limit_seconds, second.time_limit_seconds) = (60.0, 0.2);
+    // The second is over its memory at the first look: no matter of its device either.
+    (first.time_limit_seconds, second.memory_mb) = (60.0, 100);
     rig.publish(&first).await;
     rig.started(2).await;
     rig.publish(&second).await;
-    assert_eq!(rig.outcome().await.job, "job-2");
+    let outcome = rig.outcome().await;
+    assert_eq!((outcome.job.as_str(), failure(outcome.clone()).0), ("job-2", Failure::OutOfMemory));
     let pids = rig.pids();
     assert_eq!(pids.keys().filter(|&&pid| lives(pid)).count(), 2, "{pids:?}");
 }
