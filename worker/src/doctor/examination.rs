@@ -4,8 +4,8 @@ use std::path::Path;
 
 use shared::{broker::Identity, settings::Settings};
 
-use super::{broker, findings::Findings, gpus, machine, scripts};
-use crate::{WorkerError, devices::System};
+use super::{broker, findings::Findings, gpus, machine, memory, scripts};
+use crate::{WorkerError, admission::MemorySource, devices::System};
 
 /// Who is examined.
 #[derive(Debug)]
@@ -31,7 +31,9 @@ pub async fn run(subject: &Subject<'_>, json: bool) -> Result<u8, WorkerError> {
     machine::settings(subject, &mut findings);
     machine::folders(subject, &mut findings);
     machine::limits(subject.settings, &mut findings);
-    gpus::look(subject.settings, &System::here(), &mut findings);
+    let system = System::here();
+    memory::look(subject.settings, &MemorySource::below(system.root()), &mut findings);
+    gpus::look(subject.settings, &system, &mut findings);
     scripts::look(&subject.settings.scripts, &subject.settings.steps, &mut findings);
     broker::look(subject, &mut findings).await;
     findings.tell(json)?;

@@ -6,6 +6,7 @@ mod findings;
 mod gpus;
 mod machine;
 mod management;
+mod memory;
 mod scripts;
 
 pub use examination::{Subject, run};
