@@ -27,7 +27,7 @@ use rustix::{
     io::{FdFlags, fcntl_setfd},
     process::{Resource, Rlimit, setrlimit},
 };
-use shared::settings::ENV_BROKER;
+use shared::{service_manager::ENV_SERVICE, settings::ENV_BROKER};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
@@ -215,9 +215,12 @@ impl Own {
         if let Some(folder) = start.folder {
             command.current_dir(folder);
         }
+        // A job has no business with the broker, nor with its password, nor with the worker's
+        // service manager.
+        for name in [ENV_BROKER].iter().chain(&ENV_SERVICE) {
+            command.env_remove(name);
+        }
         command
-            // A job has no business with the broker, nor with its password.
-            .env_remove(ENV_BROKER)
             .envs(start.env.iter().map(|(name, value)| (name, value)))
             .env(ENV_JOB, &mark)
             .stdin(Stdio::from(in_memory(&start.input)?))
