@@ -191,6 +191,16 @@ impl Seats {
             .collect()
     }
 
+    /// The places of slots on a GPU at that PCI address, or on any GPU.
+    #[must_use]
+    pub fn at(&self, pci: Option<&str>) -> Vec<usize> {
+        let is_there = |seat: &Seat| {
+            seat.slot.gpu.as_ref().is_some_and(|gpu| pci.is_none_or(|pci| gpu.pci == pci))
+        };
+        let seats = self.0.iter().enumerate();
+        seats.filter(|(_, seat)| is_there(seat)).map(|(place, _)| place).collect()
+    }
+
     /// Free slots whose devices are to be probed now.
     #[must_use]
     pub fn due(&self, now: Instant) -> Vec<usize> {

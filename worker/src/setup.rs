@@ -30,7 +30,7 @@ use crate::{
     cleanup,
     cli::{Args, BenchArgs, Command, DoctorArgs},
     cores,
-    devices::{self, Gauges, Gpu, System},
+    devices::{self, Gauges, Gpu, KernelLog, System},
     doctor,
     job::Bench,
     marked::ENV_WORKER,
@@ -255,7 +255,14 @@ fn node(settings: &Settings, name: &str, slots: &[Arc<Slot>]) -> Result<Node, Wo
         gate: Gate::new(rules, worker.arch, slots.len()),
         leases: folder,
         gauge: Arc::new(gauges.map_err(system("starting the gauges' threads"))?),
+        kernel_log: if gpus.is_empty() { None } else { kernel_log(&system_files) },
     })
+}
+
+/// What the kernel says of GPUs from now on, where this user may read it.
+fn kernel_log(system: &System) -> Option<KernelLog> {
+    let told = |error| tracing::info!(%error, "the kernel's log can't be read: resets go unseen");
+    KernelLog::from_now(system).map_err(told).ok()
 }
 
 async fn serve(args: &Args, settings: &Settings) -> Result<u8, WorkerError> {

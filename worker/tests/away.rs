@@ -102,6 +102,7 @@ fn node(folder: &std::path::Path, slots: usize) -> Node {
         gate: Gate::new(rules, Arch::Cpu, slots),
         leases: folder.to_owned(),
         gauge: Arc::new(Gauges::start(&[], &System::here()).unwrap()),
+        kernel_log: None,
     }
 }
 

@@ -98,6 +98,7 @@ async fn at_work(rig: &Rig, gpus: u32, wait: Duration) -> (Work, Arc<Told>) {
         gate: Gate::new(rules, Arch::Rocm, gpus as usize),
         leases: folder.to_owned(),
         gauge: Arc::clone(&told) as Arc<dyn Gauge>,
+        kernel_log: None,
     };
     let slots = (0..gpus).map(slot).collect();
     let broker = Arc::clone(&rig.broker);

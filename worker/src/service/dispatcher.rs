@@ -26,6 +26,7 @@ use crate::{
     WorkerError,
     admission::{Gate, Limits, Permit, Spacing},
     child::Order,
+    devices::KernelLog,
     events::{self, Event},
     fleet::Fleet,
     health::Gauge,
@@ -65,6 +66,8 @@ pub struct Node {
     pub leases: PathBuf,
     /// What tells how its devices are.
     pub gauge: Arc<dyn Gauge>,
+    /// What the kernel says of GPUs, where it may be read.
+    pub kernel_log: Option<KernelLog>,
 }
 
 /// A worker at work.

@@ -13,6 +13,7 @@ use tokio::{
 use super::Service;
 use crate::{
     child::Order,
+    devices::{Trouble, TroubleKind},
     health::{self, Finding, News},
 };
 
@@ -54,6 +55,7 @@ impl Service {
         if self.probes.read.is_none_or(due) {
             self.probes.read = Some(now);
             self.node.gauge.ask();
+            self.hear_kernel(now);
         }
         for (seat, news) in self.seats.hear(&*self.node.gauge) {
             self.pulse.news();
@@ -74,6 +76,25 @@ impl Service {
             }
         }
         self.note_fitness();
+    }
+
+    /// Has devices probed of which the kernel says that they got stuck or were reset. An older
+    /// kernel does not say which: then all are.
+    fn hear_kernel(&mut self, now: Instant) {
+        let Some(log) = &mut self.node.kernel_log else { return };
+        for Trouble { kind, pci, line, .. } in log.news() {
+            for seat in self.seats.at(pci.as_deref()) {
+                let (name, _, quarantine) = self.seats.ward(seat);
+                tracing::warn!(device = name, line, "the kernel's log; it is probed");
+                match kind {
+                    TroubleKind::Lost => {
+                        quarantine.strike(now);
+                    }
+                    _ => quarantine.suspect(),
+                }
+                self.pulse.news();
+            }
+        }
     }
 
     fn begin_probe(&mut self, seat: usize, now: Instant) {

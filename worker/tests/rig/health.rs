@@ -5,7 +5,10 @@ use std::time::Duration;
 use rustix::process::Signal;
 use shared::outcome::{Failure, Verdict};
 
-use crate::harness::{Rig, job, queue};
+use crate::{
+    cards::{Machine, ROOT},
+    harness::{Rig, Worker, fake_runner, job, queue, until},
+};
 
 const ONE: &str =
     "[worker]\nslots = 1\nnode = \"here\"\ngrace = \"100ms\"\nstall_timeout = \"200ms\"\n";
@@ -54,6 +57,28 @@ async fn a_device_whose_runner_stalls_is_probed_at_once() {
     worker.signal(Signal::TERM);
     assert_eq!(worker.end().await.code(), Some(0));
     assert!(worker.log().contains("Stalled: the runner made no progress"));
+}
+
+#[tokio::test]
+async fn a_device_that_the_kernel_resets_is_probed() {
+    let rig = Rig::new().await;
+    let root = rig.folder.path().join("machine");
+    let machine = Machine::of_rx6600(&root, 2);
+    let program = rig.install(&fake_runner());
+    let mut command = rig.command(&program, "[worker]\narch = \"rocm\"\n");
+    command.arg("--eager").env(ROOT, &root).env("FAKE_RUNNER", "whole");
+    let mut worker = Worker::start(command, &rig.log());
+    let said = async |words: &str| {
+        until(words, async || worker.log().contains(words).then_some(())).await;
+    };
+    said("at work").await;
+    machine.write("dev/kmsg", "6,900,5000000,-;amdgpu 0000:06:00.0: amdgpu: GPU reset begin!\n");
+    // The fake runner finds nothing, so the card that was reset fails its probe, and no other does.
+    said("it failed its probe").await;
+    let heartbeat = rig.heartbeat(|heartbeat| heartbeat.slots[1].unfit.is_some()).await;
+    assert_eq!(heartbeat.slots[0].unfit, None);
+    worker.signal(Signal::TERM);
+    assert_eq!(worker.end().await.code(), Some(0));
 }
 
 /// The known job, by whatever runner there is.
