@@ -33,7 +33,7 @@ test-rabbitmq4:  ## the tests that need a broker, on RabbitMQ 4.0 from Debian 13
 	RIGQUEUE_TEST_RABBITMQ_ROOT="$(CURDIR)/target/rabbitmq4" \
 	    cargo test --release --workspace --locked --no-fail-fast $(DEVICES) \
 	    --test broker_rabbitmq --test security --test search --test faults --test alarms \
-	    --test matrix --test orders
+	    --test matrix --test orders --test scripts --test doctor
 
 bench: rabbitmq  ## measure jobs a second, latency, scan rate, and the kernels (docs/benchmarks.md)
 	cargo build --release --workspace --bins --example bench --example rates --example structural --locked

@@ -45,13 +45,17 @@ elif mode == "sleep":
 /// A rig whose workers run [`SCRIPT`] as `do.py`.
 fn rig() -> Rig {
     let rig = Rig::embedded();
+    add_scripts(&rig);
+    rig
+}
+
+fn add_scripts(rig: &Rig) {
     let folder = rig.path("scripts");
     fs::create_dir(&folder).unwrap();
     fs::write(folder.join("do.py"), SCRIPT).unwrap();
     rig.add_settings(&format!(
         "[scripts]\nfolders = [{folder:?}]\n[steps.\"3\"]\nscript = \"do.py\"\ntimeout = \"60s\"\n"
     ));
-    rig
 }
 
 fn begun(rig: &Rig) -> Vec<u64> {
@@ -286,4 +290,74 @@ fn outputs_keep_their_absolute_paths_when_asked_to() {
     assert_eq!(wrote, json!({"number": 1}));
     assert!(Path::new(&out).join("r.run.json").exists());
     assert!(!Path::new(&out).join("r").exists());
+}
+
+#[test]
+fn a_job_that_fits_no_node_is_rejected_with_the_figures() {
+    let rig = rig();
+    // A pebibyte, and one that fits beside it.
+    let jobs = [
+        json!({"job_id": "huge", "args": ["print", 1], "memory_mb": 1u64 << 30}),
+        json!({"job_id": "small", "args": ["print", 2], "memory_mb": 64}),
+    ];
+    let file = jobs_file(&rig, &jobs);
+    let answer = rig.producer(&[
+        "run",
+        "--step",
+        "3",
+        "--jobs-file",
+        &file,
+        "--run",
+        "r",
+        "--max-dead",
+        "100%",
+        "--json",
+    ]);
+    assert_eq!(answer.code, 4, "{answer}");
+    let status = answer.json();
+    let huge = result_of(&status, "huge");
+    assert_eq!((&huge["state"], &huge["failure"]["kind"]), (&json!("dead"), &json!("Rejected")));
+    let detail = huge["failure"]["detail"].as_str().unwrap();
+    assert!(detail.contains("job wants 1048576.0"), "{detail}");
+    assert!(detail.contains("lower sample_size rather than GPU count"), "{detail}");
+    assert_eq!(result_of(&status, "small")["state"], "done");
+    assert_eq!(begun(&rig), [2], "it was never started");
+}
+
+#[test]
+fn scripts_go_through_rabbitmq() {
+    let Some(rig) = Rig::rabbit() else { return };
+    add_scripts(&rig);
+    let _services = [rig.spawn_aggregator(), rig.spawn_worker(2), rig.spawn_worker(1)];
+    let job = |number: usize| {
+        let mode = if number == 7 { "exit" } else { "print" };
+        json!({"job_id": format!("t{number}"), "args": [mode, number]})
+    };
+    let file = jobs_file(&rig, &(0..20).map(job).collect::<Vec<_>>());
+    let answer = rig.producer(&[
+        "enqueue",
+        "--step",
+        "3",
+        "--jobs-file",
+        &file,
+        "--run",
+        "r",
+        "--max-dead",
+        "100%",
+        "--max-attempts",
+        "1",
+        "--wait",
+        "--json",
+    ]);
+    assert_eq!(answer.code, 4, "{answer}");
+    let status = &answer.json()["status"];
+    let counts = ["published", "done", "dead"].map(|name| &status["jobs"][name]);
+    assert_eq!(counts, [&json!(20), &json!(19), &json!(1)], "{answer}");
+    assert_eq!(result_of(status, "t7")["failure"]["kind"], "ExitCode(7)");
+    let mut all = begun(&rig);
+    all.sort_unstable();
+    assert!(all.into_iter().eq(0..20), "each began once");
+    let (node, vhost) = rig.node().unwrap();
+    let queue = node.get(&format!("queues/{vhost}/jobs.script.any")).unwrap();
+    assert_eq!(queue["messages"].as_u64().unwrap_or_default(), 0, "{queue}");
 }
