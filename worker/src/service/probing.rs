@@ -13,7 +13,7 @@ use tokio::{
 use super::Service;
 use crate::{
     child::Order,
-    devices::{Trouble, TroubleKind},
+    devices::Trouble,
     health::{self, Finding, News},
 };
 
@@ -55,7 +55,7 @@ impl Service {
         if self.probes.read.is_none_or(due) {
             self.probes.read = Some(now);
             self.node.gauge.ask();
-            self.hear_kernel(now);
+            self.hear_kernel();
         }
         for (seat, news) in self.seats.hear(&*self.node.gauge) {
             self.pulse.news();
@@ -78,20 +78,16 @@ impl Service {
         self.note_fitness();
     }
 
-    /// Has devices probed of which the kernel says that they got stuck or were reset. An older
-    /// kernel does not say which: then all are.
-    fn hear_kernel(&mut self, now: Instant) {
+    /// Has devices probed of which the kernel says that they got stuck, were reset or are gone. An
+    /// older kernel does not say which: then all are. A strike is the probe's to give, for one
+    /// trouble can fill many lines.
+    fn hear_kernel(&mut self) {
         let Some(log) = &mut self.node.kernel_log else { return };
-        for Trouble { kind, pci, line, .. } in log.news() {
+        for Trouble { pci, line, .. } in log.news() {
             for seat in self.seats.at(pci.as_deref()) {
                 let (name, _, quarantine) = self.seats.ward(seat);
                 tracing::warn!(device = name, line, "the kernel's log; it is probed");
-                match kind {
-                    TroubleKind::Lost => {
-                        quarantine.strike(now);
-                    }
-                    _ => quarantine.suspect(),
-                }
+                quarantine.suspect();
                 self.pulse.news();
             }
         }
