@@ -1,10 +1,6 @@
 //! The GPUs: whether they are there, answer, and may be used.
 
-use std::{
-    path::{Path, PathBuf},
-    thread,
-    time::{Duration, Instant},
-};
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, access};
 use shared::{
@@ -20,10 +16,6 @@ use crate::{
     devices::{Found, Gauges, Gpu, KernelLog, System, discover, gfxoff_advice},
 };
 
-/// How long a card may take to be read. One that hangs takes for ever.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// How often is looked whether it has been.
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// The most lines of the kernel's log that are told.
 const LINES: usize = 5;
 
@@ -72,13 +64,9 @@ fn health(gpus: &[Gpu], system: &System, findings: &mut Findings) {
         Err(error) => return findings.fail("device", error, "the system gives no thread"),
     };
     gauges.ask();
-    let until = Instant::now() + PATIENCE;
+    gauges.settle();
     for gpu in gpus {
-        let mut health = gauges.health(gpu);
-        while health.condition == Condition::Unread && Instant::now() < until {
-            thread::sleep(LOOK_AGAIN);
-            health = gauges.health(gpu);
-        }
+        let health = gauges.health(gpu);
         let name = format!("gpu{} {} {} at {}", gpu.index, gpu.name, gpu.architecture, gpu.pci);
         let (condition, why) = (health.condition, health.why);
         match condition {
@@ -86,11 +74,6 @@ fn health(gpus: &[Gpu], system: &System, findings: &mut Findings) {
             Condition::Hot => {
                 let advice = "it takes no jobs until it is cooler: see to its fans and dust";
                 findings.warn("device", format!("{name}: {why}"), advice);
-            }
-            Condition::Unread => {
-                let found = format!("{name}: it was not read within {PATIENCE:?}");
-                let advice = "its driver hangs, most likely: restart the rig";
-                findings.fail_with(exit_codes::DEVICE, "device", found, advice);
             }
             _ => {
                 let found = format!("{name}: {condition}: {why}");
