@@ -305,8 +305,7 @@ fn job(entry: Entry, script: Script, options: &ScriptOptions, preset: Option<&St
 
 /// A job must end before the broker takes its delivery back.
 fn check_consumer_timeout(settings: &Settings, job: &Job) -> Result<(), ScriptRequestError> {
-    let worker = &settings.worker;
-    let most = job.time_limit_seconds + worker.admission_wait.0 + worker.grace.0 + 120.0;
+    let most = settings.longest_held(job.time_limit_seconds);
     let allowed = settings.broker.consumer_timeout.0;
     if most < allowed {
         return Ok(());

@@ -54,9 +54,8 @@ pub(super) fn prepare(
 
 /// A job must end before the broker takes its delivery back.
 fn check_consumer_timeout(settings: &Settings, plan: &Plan) -> Result<(), Failure> {
-    let worker = &settings.worker;
-    let most = plan.time_limit_seconds + worker.admission_wait.0 + worker.grace.0 + 120.0;
     let allowed = settings.broker.consumer_timeout.0;
+    let most = settings.longest_held(plan.time_limit_seconds);
     if most < allowed {
         return Ok(());
     }

@@ -28,6 +28,16 @@ pub struct Settings {
     pub arch: BTreeMap<Arch, ArchProfile>,
 }
 
+impl Settings {
+    /// The longest that a worker may hold the delivery of a job with that time limit, in seconds:
+    /// kept, run, ended, and reported within two minutes. It must be below the broker's
+    /// `consumer_timeout`.
+    #[must_use]
+    pub fn longest_held(&self, time_limit_seconds: f64) -> f64 {
+        time_limit_seconds + self.worker.admission_wait.0 + self.worker.grace.0 + 120.0
+    }
+}
+
 /// Where messages go.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
