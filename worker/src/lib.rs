@@ -26,6 +26,7 @@
 //! | [`bench`] | how fast this machine's slots sieve |
 
 pub mod admission;
+mod answer;
 pub mod bench;
 pub mod cgroup;
 pub mod child;

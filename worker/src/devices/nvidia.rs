@@ -1,30 +1,19 @@
 //! NVIDIA's cards, from the worker's side: a subprocess asks the library, within a time.
 
-use std::{
-    io::{self, Read as _},
-    os::unix::process::CommandExt as _,
-    process::{Child, Command, Stdio},
-    time::{Duration, Instant},
-};
+use std::{io, os::unix::process::CommandExt as _, process::Command, time::Duration};
 
-use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
-    process::{Pid, PidfdFlags, pidfd_open},
-};
 use shared::{
     health::{Condition, Health},
     parent::ENV_PARENT,
 };
 
 use super::{ENV_ROOT, Found, Gpu, LeftOut, System, nvml::Answer};
-use crate::spawn::alone;
+use crate::answer::answer;
 
 /// How long the first question may take: it may load the driver, card by card.
 const PATIENCE_FIRST: Duration = Duration::from_secs(60);
 /// How long a later one may take.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// The most bytes of an answer.
-const MAX_BYTES: usize = 1 << 20;
 
 /// The cards that the driver describes.
 ///
@@ -74,70 +63,13 @@ fn ask(system: &System, patience: Duration) -> Result<Answer, String> {
 
 /// What the subprocess writes. It ends with the thread that asks (`ENV_PARENT`), which waits here.
 fn said(system: &System, patience: Duration) -> io::Result<Vec<u8>> {
-    let deadline = Instant::now() + patience;
     let mut command = Command::new(system.worker());
     command
         .arg0("worker")
         .arg("__nvml")
         .env(ENV_ROOT, if system.is_real() { "".as_ref() } else { system.root().as_os_str() })
-        .env(ENV_PARENT, std::process::id().to_string())
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null());
-    let mut child = alone(|| command.spawn())?;
-    let told = told(&mut child, deadline);
-    let mut grace = deadline;
-    if told.is_err() {
-        child.kill().ok();
-        grace = Instant::now() + Duration::from_secs(1);
-    }
-    // What hangs in the kernel can't be killed, and is not waited for.
-    if ended(&child, grace).is_ok() {
-        // Whoever else reaps this process's children may have been first.
-        child.wait().ok();
-    }
-    told
-}
-
-fn told(child: &mut Child, deadline: Instant) -> io::Result<Vec<u8>> {
-    let mut pipe = child.stdout.take().ok_or_else(|| io::Error::other("it has no stdout"))?;
-    let mut bytes = Vec::new();
-    let mut piece = [0; 4096];
-    loop {
-        within(deadline, &pipe)?;
-        match pipe.read(&mut piece)? {
-            0 => return Ok(bytes),
-            count => bytes.extend_from_slice(&piece[..count]),
-        }
-        if bytes.len() > MAX_BYTES {
-            return Err(io::Error::other(format!("it said more than {MAX_BYTES} bytes")));
-        }
-    }
-}
-
-fn ended(child: &Child, deadline: Instant) -> io::Result<()> {
-    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    let pid = pid.ok_or_else(|| io::Error::other("it has no process id"))?;
-    within(deadline, &pidfd_open(pid, PidfdFlags::empty())?)
-}
-
-/// Waits until something can be read.
-fn within(deadline: Instant, file: &impl std::os::fd::AsFd) -> io::Result<()> {
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let left = Timespec {
-            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: left.subsec_nanos().into(),
-        };
-        match poll(&mut [PollFd::new(file, PollFlags::IN)], Some(&left)) {
-            Ok(0) => {
-                return Err(io::Error::new(io::ErrorKind::TimedOut, "it did not answer in time"));
-            }
-            Ok(_) => return Ok(()),
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
+        .env(ENV_PARENT, std::process::id().to_string());
+    Ok(answer(&mut command, patience)?.said)
 }
 
 #[cfg(test)]

@@ -1,18 +1,11 @@
 //! Python and the scripts: whether what the presets name is there.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    io::Read,
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
-    thread,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, fs, path::PathBuf, process::Command, time::Duration};
 
 use shared::settings::{ScriptsSettings, StepPreset};
 
 use super::findings::Findings;
+use crate::answer::{Answer, answer};
 
 /// Prints the version, then each module that is nowhere to be found. Nothing is imported: that
 /// takes seconds and may touch a GPU.
@@ -100,7 +93,7 @@ fn preset_of(
 /// Looks at the interpreter; returns the modules that it has not.
 fn python(interpreter: &str, modules: &[&str], findings: &mut Findings) -> Vec<String> {
     let advice = "install Python 3.10 or later, or set scripts.python to one";
-    let said = match ask(Path::new(interpreter), modules) {
+    let said = match ask(interpreter, modules) {
         Ok(said) => said,
         Err(why) => {
             findings.fail("python", format!("{interpreter}: {why}"), advice);
@@ -119,32 +112,16 @@ fn python(interpreter: &str, modules: &[&str], findings: &mut Findings) -> Vec<S
     lines.collect()
 }
 
-fn ask(interpreter: &Path, modules: &[&str]) -> Result<String, String> {
-    let mut child = Command::new(interpreter)
-        .args(["-c", PROBE])
-        .args(modules)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .map_err(|error| error.to_string())?;
-    let began = Instant::now();
-    let status = loop {
-        match child.try_wait().map_err(|error| error.to_string())? {
-            Some(status) => break status,
-            None if began.elapsed() > PATIENCE => {
-                // It is ended; what it still does is not waited for.
-                child.kill().ok();
-                return Err(format!("it said nothing within {PATIENCE:?}"));
-            }
-            None => thread::sleep(Duration::from_millis(10)),
-        }
-    };
-    let mut said = String::new();
-    if let Some(mut stdout) = child.stdout.take() {
-        stdout.read_to_string(&mut said).map_err(|error| error.to_string())?;
+fn ask(interpreter: &str, modules: &[&str]) -> Result<String, String> {
+    let mut command = Command::new(interpreter);
+    command.args(["-c", PROBE]).args(modules);
+    let Answer { said, status } =
+        answer(&mut command, PATIENCE).map_err(|error| error.to_string())?;
+    match status {
+        Some(status) if status.success() => Ok(String::from_utf8_lossy(&said).into_owned()),
+        Some(status) => Err(format!("it ended by {status}")),
+        None => Err("it does not end".to_owned()),
     }
-    if status.success() { Ok(said) } else { Err(format!("it ended by {status}")) }
 }
 
 #[cfg(test)]
