@@ -2,7 +2,9 @@
 
 use std::{
     ffi::OsString,
+    io,
     os::unix::process::ExitStatusExt,
+    process::ExitStatus,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -23,7 +25,7 @@ use crate::{
     child::{self, Ended, Ending, Limits, Order, Orders},
     lease::Lease,
     memory::gib,
-    output::{Frames, Last, last_line},
+    output::{Frames, Last, Stdout, last_line},
     scripts::{self, Scripts},
     shim,
     slots::Slot,
@@ -31,7 +33,7 @@ use crate::{
 };
 
 /// How many processes and threads a runner with bounds may have: one for each core, and then some.
-pub(crate) const PROCESSES: u64 = 4096;
+const PROCESSES: u64 = 4096;
 
 /// What every job of this worker has in common.
 #[derive(Debug)]
@@ -121,10 +123,6 @@ async fn attempt(
     orders: Orders,
     progress: impl FnMut(Progress),
 ) -> (Verdict, f64, Option<u64>) {
-    let not_started = |error: std::io::Error| {
-        let detail = format!("{} could not be started: {error}", slot.runner.display());
-        failed(Failure::SpawnFailed, detail, String::new())
-    };
     let mut args: Vec<OsString> = vec!["--threads".into(), slot.device.threads.to_string().into()];
     if taken.job.arch != slot.arch {
         args.extend(["--soft-seconds".into(), bench.target_seconds.to_string().into()]);
@@ -136,33 +134,54 @@ async fn attempt(
         input: Arc::clone(&taken.bytes),
         folder: None,
     };
-    let Job { run, id, memory_mb, .. } = &taken.job;
     // What declares its need is held to it.
-    let bounds = (*memory_mb > 0).then(|| Bounds {
-        memory_bytes: memory_mb.checked_mul(1 << 20),
-        processes: PROCESSES,
-        has_gpu: slot.gpu.is_some(),
-    });
-    let ties =
-        Ties { name: format!("{run}/{id}"), lease, bounds, shim: bounds.map(|_| shim::OWN.into()) };
+    let ties = ties(slot, &taken.job, lease, taken.job.memory_mb > 0);
+    let said = Frames::default();
     let began = Instant::now();
-    let child = match bench.spawner.start_tied(start, ties).await {
-        Ok(child) => child,
-        Err(error) => return (not_started(error), 0.0, None),
-    };
-    failpoint::pass(Point::ChildStarted);
-    let limit = Duration::try_from_secs_f64(taken.job.time_limit_seconds);
-    let limits =
-        Limits { time: limit.unwrap_or(Duration::MAX), stall: bench.stall, grace: bench.grace };
-    let watched = child::watch(child, limits, Frames::default(), orders, progress).await;
-    failpoint::pass(Point::ChildEnded);
-    match watched {
+    match watched(bench, &taken.job, (start, ties), (said, bench.stall), orders, progress).await {
         Ok(ending) => {
             let peak_bytes = ending.peak_bytes;
             (judge(&taken.job, ending), began.elapsed().as_secs_f64(), peak_bytes)
         }
-        Err(error) => (not_started(error), began.elapsed().as_secs_f64(), None),
+        Err(error) => {
+            let detail = format!("{} could not be started: {error}", slot.runner.display());
+            (failed(Failure::SpawnFailed, detail, String::new()), 0.0, None)
+        }
     }
+}
+
+/// What a job's child is tied to: its device, the memory that it declares, and where it is bounded
+/// the shim.
+pub(crate) fn ties(slot: &Slot, job: &Job, lease: Option<Arc<Lease>>, is_bounded: bool) -> Ties {
+    let Job { run, id, memory_mb, .. } = job;
+    let bounds = is_bounded.then(|| Bounds {
+        memory_bytes: memory_mb.checked_mul(1 << 20).filter(|bytes| *bytes > 0),
+        processes: PROCESSES,
+        has_gpu: slot.gpu.is_some(),
+    });
+    let shim = bounds.map(|_| shim::OWN.into());
+    Ties { name: format!("{run}/{id}"), lease, bounds, shim }
+}
+
+/// Starts a job's child and watches it to its end: what it says, and how long it may be silent.
+///
+/// # Errors
+/// What the system says when it can't be started or watched.
+pub(crate) async fn watched<S: Stdout>(
+    bench: &Bench,
+    job: &Job,
+    (start, ties): (Start, Ties),
+    (said, stall): (S, Duration),
+    orders: Orders,
+    progress: impl FnMut(Progress),
+) -> io::Result<Ending<S>> {
+    let started = bench.spawner.start_tied(start, ties).await?;
+    failpoint::pass(Point::ChildStarted);
+    let time = Duration::try_from_secs_f64(job.time_limit_seconds).unwrap_or(Duration::MAX);
+    let limits = Limits { time, stall, grace: bench.grace };
+    let ending = child::watch(started, limits, said, orders, progress).await;
+    failpoint::pass(Point::ChildEnded);
+    ending
 }
 
 /// What an ending means for the job.
@@ -208,15 +227,23 @@ fn judge(job: &Job, ending: Ending<Frames>) -> Verdict {
             let why = last.err().unwrap_or_default();
             (Failure::InvalidOutput, format!("the runner's output is no result: {why}"))
         }
-        (None, Some(code)) => {
-            (Failure::ExitCode(code), format!("the runner exited with code {code}{said}"))
-        }
-        (None, None) => {
-            let signal = status.signal().unwrap_or_default();
-            (Failure::Crashed(signal), format!("the runner died of {status}{said}"))
-        }
+        (None, _) => died("runner", status, &stderr, &said),
     };
     failed(failure, detail, stderr)
+}
+
+/// What it means that a child ended by itself and not well: `who` it was, and what it `said`.
+pub(crate) fn died(who: &str, status: ExitStatus, stderr: &str, said: &str) -> (Failure, String) {
+    match status.code() {
+        Some(code) if code == i32::from(shim::NOT_STARTED) && stderr.starts_with(shim::WORDS) => {
+            (Failure::SpawnFailed, last_line(stderr.trim_start_matches(shim::WORDS)))
+        }
+        Some(code) => (Failure::ExitCode(code), format!("the {who} exited with code {code}{said}")),
+        None => {
+            let signal = status.signal().unwrap_or_default();
+            (Failure::Crashed(signal), format!("the {who} died of {status}{said}"))
+        }
+    }
 }
 
 /// Whose fault it is that a job was ended for its memory, and why.
@@ -279,7 +306,7 @@ pub const fn returned(reason: Return, detail: String) -> Verdict {
 }
 
 /// Why a job is ended or not begun, in words.
-const fn why(reason: Return) -> &'static str {
+pub(crate) const fn why(reason: Return) -> &'static str {
     match reason {
         Return::Cancelled => "its run has ended",
         Return::Paused => "its run is paused",

@@ -1,10 +1,10 @@
 //! What the end of a script means for its job.
 
-use std::{os::unix::process::ExitStatusExt as _, process::ExitStatus};
+use std::process::ExitStatus;
 
 use serde_json::Value;
 use shared::{
-    outcome::{Failure, Return, Verdict},
+    outcome::{Failure, Verdict},
     script::{ScriptResult, is_json},
     wire::one_line,
 };
@@ -15,9 +15,8 @@ use super::{
 };
 use crate::{
     child::Ended,
-    job::{failed, memory, returned},
+    job::{died, failed, memory, returned, why},
     output::last_line,
-    shim::{NOT_STARTED, WORDS},
 };
 
 /// How a script ended, and what it left.
@@ -57,30 +56,13 @@ pub(super) fn judge(index: u64, end: End) -> Verdict {
             (Failure::Timeout, format!("the script was past its time limit of {seconds} s{said}"))
         }
         (Some(Ended::Memory { used, limit }), _) => memory(used, limit),
-        (None, Some(code)) if code == i32::from(NOT_STARTED) && stderr.starts_with(WORDS) => {
-            (Failure::SpawnFailed, last_line(stderr.trim_start_matches(WORDS)))
-        }
         // Scripts are not asked for progress, and their stdout is never garbage.
         (Some(Ended::NoProgress(_) | Ended::Garbage), _) | (None, Some(0)) => {
             (Failure::InvalidOutput, format!("the script's output makes no sense{said}"))
         }
-        (None, Some(code)) => {
-            (Failure::ExitCode(code), format!("the script exited with code {code}{said}"))
-        }
-        (None, None) => {
-            let signal = status.signal().unwrap_or_default();
-            (Failure::Crashed(signal), format!("the script died of {status}{said}"))
-        }
+        (None, _) => died("script", status, &stderr, &said),
     };
     failed(failure, detail, stderr)
-}
-
-/// Why a script is ended, in words.
-const fn why(reason: Return) -> &'static str {
-    match reason {
-        Return::Cancelled => "its run has ended",
-        _ => "the worker was draining",
-    }
 }
 
 /// The result of a script that exited well: its declared output is in order, or it declared none
@@ -149,11 +131,12 @@ fn failure_in(text: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{os::unix::process::ExitStatusExt as _, time::Duration};
 
-    use shared::script::OutputFile;
+    use shared::{outcome::Return, script::OutputFile};
 
     use super::*;
+    use crate::shim::WORDS;
 
     fn end(raw: i32, line: &str) -> End {
         let line = if line.is_empty() { LastLine::None } else { LastLine::Line(line.to_owned()) };

@@ -13,8 +13,7 @@ use std::{
 };
 
 use shared::{
-    failpoint::{self, Point},
-    job::{Arch, Job},
+    job::Arch,
     outcome::{Failure, Return, Verdict},
     script::{OUTPUT, Script},
 };
@@ -32,12 +31,11 @@ use super::{
     text::Text,
 };
 use crate::{
-    child::{self, Limits, Order, Orders},
-    job::{Bench, PROCESSES, Taken, failed, returned},
+    child::{Order, Orders},
+    job::{self, Bench, Taken, failed, returned},
     lease::Lease,
-    shim,
     slots::Slot,
-    spawn::{Bounds, Start, Ties},
+    spawn::{Start, Ties},
 };
 
 /// What libraries are told of the cores that a script may use, unless its environment says it.
@@ -93,7 +91,7 @@ pub async fn attempt(
     tracing::debug!(run, job, folder = %folder.display(), "a script starts");
     let began = Instant::now();
     let start = start_of(slot, taken, script, (&python, &path, &folder));
-    let ties = ties(slot, taken, lease);
+    let ties = job::ties(slot, &taken.job, lease, true);
     let ran = in_folder(bench, (taken, script), (start, ties), &folder, orders).await;
     let (verdict, peak_bytes) = match ran {
         Ok(ran) => ran,
@@ -110,17 +108,6 @@ pub async fn attempt(
     (verdict, seconds, peak_bytes)
 }
 
-/// What a script is tied to: a session of its own, the worker's life, its device and its memory.
-fn ties(slot: &Slot, taken: &Taken, lease: Option<Arc<Lease>>) -> Ties {
-    let Job { run, id, memory_mb, .. } = &taken.job;
-    let bounds = Bounds {
-        memory_bytes: memory_mb.checked_mul(1 << 20).filter(|bytes| *bytes > 0),
-        processes: PROCESSES,
-        has_gpu: slot.gpu.is_some(),
-    };
-    Ties { name: format!("{run}/{id}"), lease, bounds: Some(bounds), shim: Some(shim::OWN.into()) }
-}
-
 /// Starts the script, watches it and looks at what it left in its folder.
 async fn in_folder(
     bench: &Bench,
@@ -129,21 +116,15 @@ async fn in_folder(
     folder: &Path,
     orders: Orders,
 ) -> io::Result<(Verdict, Option<u64>)> {
-    let child = bench.spawner.start_tied(start, ties).await?;
-    failpoint::pass(Point::ChildStarted);
-    let limit = Duration::try_from_secs_f64(taken.job.time_limit_seconds);
-    let limits = Limits {
-        time: limit.unwrap_or(Duration::MAX),
-        // A script says nothing of its progress.
-        stall: Duration::MAX,
-        grace: bench.grace,
-    };
     let (told, orders_of_script) = watch::channel(None);
+    // A script says nothing of its progress.
+    let said = (Text::default(), Duration::MAX);
+    let parts = (start, ties);
+    let watched = job::watched(bench, &taken.job, parts, said, orders_of_script, |_| {});
     let ending = tokio::select! {
-        ending = child::watch(child, limits, Text::default(), orders_of_script, |_| {}) => ending?,
+        ending = watched => ending?,
         never = pass_on(orders, told, bench.scripts.drain) => match never {},
     };
-    failpoint::pass(Point::ChildEnded);
     let exited_well = ending.status.code() == Some(0);
     let output = match script.output.clone().filter(|_| exited_well) {
         None => None,
