@@ -233,51 +233,15 @@ fn gib(bytes: u64) -> String {
 pub(super) mod tests {
     use std::fs;
 
-    use proptest::prelude::*;
-    use shared::{
-        families::Family,
-        job::{Engine, Task, Urgency},
-        sieve::{Direction, Mode, Seeds, Sieve, Skips},
-        spans::Span,
-        witness::Witness,
-    };
-
     use super::*;
+    use crate::health::known_job;
+    use proptest::prelude::*;
 
     const MIB: u64 = 1 << 20;
 
     /// A job that declares so much memory.
     pub(in crate::admission) fn job(memory_mb: u64) -> Job {
-        let sieve = Sieve {
-            family: Family::JavaRandom,
-            direction: Direction::Forward,
-            mode: Mode::Fixed,
-            modulus: 1000,
-            draws: vec![1, 2, 3],
-            advance: 0,
-            skips: Skips { lo: 0, hi: 1 },
-            need: 3,
-            reverse_need: 3,
-        };
-        let seeds = Seeds::Range(Span::new(0, 9).unwrap());
-        Job {
-            run: "r".to_owned(),
-            epoch: 1,
-            id: "j".to_owned(),
-            seq: 1,
-            task: Task::Sieve { sieve, seeds, witness: Witness::new(3, 3, 1) },
-            arch: Arch::Cpu,
-            urgency: Urgency::Normal,
-            engine: Engine::Scan,
-            attempt: 1,
-            max_attempts: 3,
-            starts: 0,
-            refused_by: Vec::new(),
-            failed_on: Vec::new(),
-            time_limit_seconds: 1.0,
-            soft_seconds: 1.0,
-            memory_mb,
-        }
+        Job { memory_mb, ..known_job(Arch::Cpu) }
     }
 
     /// A host of made files.
