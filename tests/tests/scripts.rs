@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 use serde_json::{Value, json};
-use tests::rig::{Part, Rig};
+use tests::rig::{Answer, Part, Rig};
 
 /// Does its number's worth, in every way of success and failure there is.
 const SCRIPT: &str = r#"
@@ -68,6 +68,12 @@ fn jobs_file(rig: &Rig, jobs: &[Value]) -> String {
     rig.file("jobs.json", &json!({ "jobs": jobs }).to_string())
 }
 
+/// Runs step 3 of a jobs file as run `r`, with more words; the answer is JSON.
+fn step3(rig: &Rig, command: &str, file: &str, more: &[&str]) -> Answer {
+    let words = [command, "--step", "3", "--jobs-file", file, "--run", "r", "--json"];
+    rig.producer(&[&words, more].concat())
+}
+
 fn result_of<'a>(status: &'a Value, job: &str) -> &'a Value {
     let results = status["results"].as_array().unwrap();
     results.iter().find(|result| result["job"] == job).unwrap()
@@ -108,22 +114,12 @@ fn forty_scripts_are_each_reported_as_they_ended() {
     }
     let file = jobs_file(&rig, &jobs);
     let out = rig.path("out").display().to_string();
-    let answer = rig.producer(&[
+    let answer = step3(
+        &rig,
         "run",
-        "--step",
-        "3",
-        "--jobs-file",
         &file,
-        "--run",
-        "r",
-        "--max-dead",
-        "100%",
-        "--max-attempts",
-        "2",
-        "--output-dir",
-        &out,
-        "--json",
-    ]);
+        &["--max-dead", "100%", "--max-attempts", "2", "--output-dir", &out],
+    );
     assert_eq!(answer.code, 4, "{answer}");
     let status = answer.json();
     assert_eq!((&status["state"], &status["step"]), (&json!("failed"), &json!("3")), "{answer}");
@@ -271,20 +267,8 @@ fn outputs_keep_their_absolute_paths_when_asked_to() {
     let declared = format!("{out}/deep/1.json");
     let job = json!({"job_id": "t1", "args": ["write", 1, declared], "expected_output": declared});
     let file = jobs_file(&rig, &[job]);
-    let words = [
-        "run",
-        "--step",
-        "3",
-        "--jobs-file",
-        &file,
-        "--run",
-        "r",
-        "--output-dir",
-        &out,
-        "--preserve-paths",
-        "--json",
-    ];
-    let status = rig.producer(&words).ok().json();
+    let more = ["--output-dir", &out, "--preserve-paths"];
+    let status = step3(&rig, "run", &file, &more).ok().json();
     assert_eq!(status["results"][0]["outputs"], json!(["deep/1.json"]));
     let wrote: Value = serde_json::from_str(&fs::read_to_string(&declared).unwrap()).unwrap();
     assert_eq!(wrote, json!({"number": 1}));
@@ -301,18 +285,7 @@ fn a_job_that_fits_no_node_is_rejected_with_the_figures() {
         json!({"job_id": "small", "args": ["print", 2], "memory_mb": 64}),
     ];
     let file = jobs_file(&rig, &jobs);
-    let answer = rig.producer(&[
-        "run",
-        "--step",
-        "3",
-        "--jobs-file",
-        &file,
-        "--run",
-        "r",
-        "--max-dead",
-        "100%",
-        "--json",
-    ]);
+    let answer = step3(&rig, "run", &file, &["--max-dead", "100%"]);
     assert_eq!(answer.code, 4, "{answer}");
     let status = answer.json();
     let huge = result_of(&status, "huge");
@@ -334,21 +307,8 @@ fn scripts_go_through_rabbitmq() {
         json!({"job_id": format!("t{number}"), "args": [mode, number]})
     };
     let file = jobs_file(&rig, &(0..20).map(job).collect::<Vec<_>>());
-    let answer = rig.producer(&[
-        "enqueue",
-        "--step",
-        "3",
-        "--jobs-file",
-        &file,
-        "--run",
-        "r",
-        "--max-dead",
-        "100%",
-        "--max-attempts",
-        "1",
-        "--wait",
-        "--json",
-    ]);
+    let answer =
+        step3(&rig, "enqueue", &file, &["--max-dead", "100%", "--max-attempts", "1", "--wait"]);
     assert_eq!(answer.code, 4, "{answer}");
     let status = &answer.json()["status"];
     let counts = ["published", "done", "dead"].map(|name| &status["jobs"][name]);
