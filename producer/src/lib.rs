@@ -16,6 +16,7 @@ pub mod duration;
 pub mod export;
 pub mod failure;
 pub mod fleet;
+pub mod job_inputs;
 pub mod jobs_file;
 pub mod ledger;
 mod output;

@@ -239,6 +239,8 @@ fn script(
         anywhere: entry.arch.or(options.arch).is_none(),
         gpu: entry.gpu,
         concurrency: preset.and_then(|preset| preset.concurrency),
+        inputs: Vec::new(),
+        staged: None,
     };
     let checked = script.validate();
     checked.map_err(|source| ScriptRequestError::Script { job: job(), source })?;

@@ -4,11 +4,14 @@
 //! This crate depends on nothing of ours. The runners use it without `broker`.
 
 #[cfg(feature = "broker")]
+pub mod blobs;
+#[cfg(feature = "broker")]
 pub mod broker;
 pub mod exit_codes;
 pub mod failpoint;
 pub mod families;
 pub mod health;
+pub mod input;
 pub mod job;
 pub mod messages;
 pub mod outcome;

@@ -4,6 +4,8 @@ use std::path::{Component, Path};
 
 use serde::{Deserialize, Serialize};
 
+use crate::input::{INPUT, Input, MAX_INPUTS, STAGED, StagedSet};
+
 /// The longest job id, script name or output path, in bytes.
 pub const MAX_NAME: usize = 255;
 /// The longest path of an output as arguments name it, in bytes: what Linux takes.
@@ -48,6 +50,13 @@ pub struct Script {
     /// How many of its step run at once on a node; `None` for as many as the node takes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<u32>,
+    /// The files of its own that it reads, by their content. Where arguments say `{input:NAME}`,
+    /// the attempt's path of that one stands when it starts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inputs: Vec<Input>,
+    /// The files that its node must have on the ramdisk; [`STAGED`] stands for their folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub staged: Option<StagedSet>,
 }
 
 /// A script job that no worker should start.
@@ -74,6 +83,15 @@ pub enum InvalidScript {
     /// An argument that asks for a path that there is none of.
     #[error("its arguments name {OUTPUT}, but it declares no output")]
     NoOutput,
+    /// An argument that asks for an input that it does not have.
+    #[error("its argument '{0}' names an input that it does not have")]
+    NoInput(String),
+    /// An argument that asks for staged files, of which it needs none.
+    #[error("its arguments name {STAGED}, but its step has no staged files")]
+    NotStaged,
+    /// Too many inputs.
+    #[error("it has {0} inputs; at most {MAX_INPUTS} are passed on")]
+    Inputs(usize),
 }
 
 /// A path that could leave the folder that it is looked up in.
@@ -124,6 +142,7 @@ impl Script {
         if let Some(declared) = self.declared.as_ref().filter(|path| path.len() > MAX_DECLARED) {
             return Err(InvalidPath { what: "output", path: declared.clone() }.into());
         }
+        self.check_inputs()?;
         let (count, bytes) = (self.args.len(), self.args.iter().map(String::len).sum());
         if count > MAX_ARGS || bytes > MAX_ARG_BYTES {
             return Err(InvalidScript::Args { count, bytes });
@@ -132,6 +151,26 @@ impl Script {
             Some(at) => Err(InvalidScript::Nul(at)),
             None => Ok(()),
         }
+    }
+
+    fn check_inputs(&self) -> Result<(), InvalidScript> {
+        let staged = self.staged.as_ref().map_or(&[][..], |set| &set.files);
+        let count = self.inputs.len().max(staged.len());
+        if count > MAX_INPUTS {
+            return Err(InvalidScript::Inputs(count));
+        }
+        self.inputs.iter().chain(staged).try_for_each(Input::validate)?;
+        let known: Vec<String> = self.inputs.iter().map(Input::placeholder).collect();
+        for arg in &self.args {
+            let rest = known.iter().fold(arg.clone(), |arg, known| arg.replace(known, ""));
+            if rest.contains(INPUT) {
+                return Err(InvalidScript::NoInput(shown(arg)));
+            }
+            if arg.contains(STAGED) && self.staged.is_none() {
+                return Err(InvalidScript::NotStaged);
+            }
+        }
+        Ok(())
     }
 }
 
@@ -219,6 +258,8 @@ mod tests {
             anywhere: true,
             gpu: None,
             concurrency: None,
+            inputs: Vec::new(),
+            staged: None,
         };
         script(&["--out", "{output}", "$(rm -rf /)"], Some("o.json")).validate().unwrap();
         let nothing = script(&["{output}"], None).validate();

@@ -11,6 +11,7 @@ use std::{
 
 use rustix::process::Signal;
 use shared::{
+    blobs::Blobs,
     broker::{Identity, Patience, connect},
     exit_codes,
     job::Arch,
@@ -175,6 +176,7 @@ impl Own {
             folders,
             python: settings.scripts.python.clone(),
             attempts: attempts.transpose().map_err(system("making a folder for attempts"))?,
+            blobs: Blobs::of(home),
             drain: settings.worker.drain_timeout.duration(),
         };
         Ok(Bench {

@@ -2,6 +2,7 @@
 
 mod attempt;
 mod find;
+mod inputs;
 mod judge;
 mod output;
 mod run;

@@ -13,6 +13,7 @@ use std::{
 };
 
 use shared::{
+    blobs::Blobs,
     job::Arch,
     outcome::{Failure, Return, Verdict},
     script::{OUTPUT, Script},
@@ -25,7 +26,7 @@ use tokio::{
 
 use super::{
     attempt::{self as folders, Attempts},
-    find,
+    find, inputs,
     judge::{End, judge},
     output,
     text::Text,
@@ -51,6 +52,8 @@ pub struct Scripts {
     pub python: String,
     /// Where attempts work; none on a node that runs no scripts.
     pub attempts: Option<Attempts>,
+    /// Where inputs are found.
+    pub blobs: Blobs,
     /// How long a script goes on when the worker drains.
     pub drain: Duration,
 }
@@ -59,7 +62,13 @@ impl Scripts {
     /// Those of a worker that runs none.
     #[must_use]
     pub const fn none() -> Self {
-        Self { folders: Vec::new(), python: String::new(), attempts: None, drain: Duration::ZERO }
+        Self {
+            folders: Vec::new(),
+            python: String::new(),
+            attempts: None,
+            blobs: Blobs::at(PathBuf::new()),
+            drain: Duration::ZERO,
+        }
     }
 }
 
@@ -87,10 +96,23 @@ pub async fn attempt(
             return (failed(Failure::SpawnFailed, detail, String::new()), 0.0, None);
         }
     };
+    let (blobs, inputs, into) = (scripts.blobs.clone(), script.inputs.clone(), folder.clone());
+    let placed = spawn_blocking(move || inputs::place(&blobs, &inputs, &into)).await;
+    let placed = match placed.map_err(io::Error::other) {
+        Ok(Ok(placed)) => placed,
+        Ok(Err(error)) => {
+            discard(folder).await;
+            return (failed(Failure::InputMissing, error.to_string(), String::new()), 0.0, None);
+        }
+        Err(error) => {
+            let detail = format!("its inputs could not be looked at: {error}");
+            return (failed(Failure::SpawnFailed, detail, String::new()), 0.0, None);
+        }
+    };
     let (job, run) = (&taken.job.id, &taken.job.run);
     tracing::debug!(run, job, folder = %folder.display(), "a script starts");
     let began = Instant::now();
-    let start = start_of(slot, taken, script, (&python, &path, &folder));
+    let start = start_of(slot, taken, script, (&python, &path, &folder), &placed);
     let ties = job::ties(slot, &taken.job, lease, true);
     let ran = in_folder(bench, (taken, script), (start, ties), &folder, orders).await;
     let (verdict, peak_bytes) = match ran {
@@ -102,10 +124,16 @@ pub async fn attempt(
     };
     let seconds = began.elapsed().as_secs_f64();
     let awaited = matches!(&verdict, Verdict::Finished(result) if !result.files.is_empty());
-    if !awaited && let Err(error) = spawn_blocking(move || folders::discard(&folder)).await {
-        tracing::warn!(%error, "an attempt's folder was not deleted");
+    if !awaited {
+        discard(folder).await;
     }
     (verdict, seconds, peak_bytes)
+}
+
+async fn discard(folder: PathBuf) {
+    if let Err(error) = spawn_blocking(move || folders::discard(&folder)).await {
+        tracing::warn!(%error, "an attempt's folder was not deleted");
+    }
 }
 
 /// Starts the script, watches it and looks at what it left in its folder.
@@ -193,10 +221,17 @@ fn start_of(
     taken: &Taken,
     script: &Script,
     (python, path, folder): (&Path, &Path, &Path),
+    inputs: &[(String, PathBuf)],
 ) -> Start {
     let output = script.output.as_ref().map(|name| folder.join(name));
     let mut args: Vec<OsString> = vec![path.into()];
-    args.extend(script.args.iter().map(|arg| argument(script, arg, output.as_deref()).into()));
+    args.extend(script.args.iter().map(|arg| {
+        let arg = argument(script, arg, output.as_deref());
+        let put = |arg: String, (name, path): &(String, PathBuf)| {
+            arg.replace(name, &path.to_string_lossy())
+        };
+        inputs.iter().fold(arg, put).into()
+    }));
     let job = &taken.job;
     let mut set: Vec<(String, String)> = slot.env.to_vec();
     let mut own = vec![
@@ -256,6 +291,8 @@ mod tests {
             anywhere: true,
             gpu: None,
             concurrency: None,
+            inputs: Vec::new(),
+            staged: None,
         };
         let own = Path::new("/attempt/t/1.json");
         for (arg, expected) in [

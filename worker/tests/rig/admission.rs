@@ -216,6 +216,8 @@ fn script(id: &str) -> Job {
         anywhere: true,
         gpu: None,
         concurrency: None,
+        inputs: Vec::new(),
+        staged: None,
     };
     Job { task: Task::Script(script), time_limit_seconds: 60.0, ..job(id, 0, 0) }
 }

@@ -23,6 +23,8 @@ fn script(index: u64) -> Job {
         anywhere: true,
         gpu: None,
         concurrency: None,
+        inputs: Vec::new(),
+        staged: None,
     };
     Job { task: Task::Script(script), ..job(&format!("trial {index}"), span(0, 0)) }
 }

@@ -1,0 +1,57 @@
+//! The inputs of an attempt: each where its script is told that it is.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use shared::{
+    blobs::{BlobError, Blobs},
+    input::{Input, placeholder},
+};
+
+/// Where inputs lie in the attempt's folder: out of the way of what the script writes.
+const FOLDER: &str = ".inputs";
+
+/// An input that this node can't give its script.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum InputError {
+    /// The file.
+    #[error("its input '{name}': {source}")]
+    Blob {
+        /// What the job calls it.
+        name: String,
+        /// What is wrong with it.
+        source: BlobError,
+    },
+    /// The attempt's folder.
+    #[error("its inputs can't be put into {}: {source}", folder.display())]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+}
+
+/// Puts every input into the attempt's folder. Returns what arguments say in place of each, and
+/// its path.
+pub(super) fn place(
+    blobs: &Blobs,
+    inputs: &[Input],
+    attempt: &Path,
+) -> Result<Vec<(String, PathBuf)>, InputError> {
+    let folder = attempt.join(FOLDER);
+    let place = |input: &Input| {
+        let target = folder.join(&input.name);
+        if let Some(parent) = target.parent() {
+            fs::create_dir_all(parent)
+                .map_err(|source| InputError::Folder { folder: parent.to_owned(), source })?;
+        }
+        blobs
+            .put(input, &target)
+            .map_err(|source| InputError::Blob { name: input.name.clone(), source })?;
+        Ok((placeholder(&input.name), target))
+    };
+    inputs.iter().map(place).collect()
+}
