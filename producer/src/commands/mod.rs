@@ -16,6 +16,7 @@ mod screen;
 mod scripts;
 mod serve;
 mod status;
+mod stream;
 mod topology;
 mod verify;
 
@@ -31,5 +32,6 @@ pub(crate) use run::{RunArgs, run};
 pub(crate) use screen::{ScreenArgs, screen};
 pub(crate) use serve::{ServeArgs, serve};
 pub(crate) use status::{StatusArgs, runs, status};
+pub(crate) use stream::{StreamArgs, stream};
 pub(crate) use topology::{TopologyAction, topology};
 pub(crate) use verify::{VerifyArgs, verify};
