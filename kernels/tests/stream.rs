@@ -1,11 +1,10 @@
 //! `runner-cpu stream` against implementations that are not ours, and against the sieves.
 #![expect(clippy::unwrap_used, reason = "a test stops where something is wrong")]
 
-mod support;
-
 use std::{
     collections::BTreeMap,
     fs,
+    io::Write as _,
     path::Path,
     process::{Command, Stdio},
 };
@@ -15,7 +14,7 @@ use serde::Deserialize;
 use shared::{
     families::Family,
     runner::EXIT_REJECTED,
-    sieve::{Direction, Mode, Skips},
+    sieve::{Direction, Mode, Sieve, Skips},
     stream::{Question, Row},
     variable::STRATEGIES,
     witness::Witness,
@@ -30,7 +29,9 @@ fn ask(question: Question, rows: &[Row]) -> Result<Vec<Vec<u64>>, String> {
         command.args(["--modulus", &modulus.to_string()]);
     }
     let bytes: Vec<u8> = rows.iter().flat_map(|row| row.to_bytes()).collect();
-    let child = support::start_as(command.stderr(Stdio::piped()), &bytes);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(&bytes).unwrap();
     let output = child.wait_with_output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     if !output.status.success() {
@@ -154,9 +155,17 @@ fn the_fleets_survivors_match_as_they_say() {
 #[test]
 fn a_walk_by_its_skips_finds_the_matches_again() {
     let (family, modulus) = (Family::JavaRandom, 1000);
-    let mut sieve = support::sieve(family, 3);
-    (sieve.mode, sieve.advance, sieve.skips) = (Mode::Variable, 4, Skips { lo: 0, hi: 0 });
-    sieve.direction = Direction::Forward;
+    let sieve = Sieve {
+        family,
+        direction: Direction::Forward,
+        mode: Mode::Variable,
+        modulus,
+        draws: (0..12).map(|draw| (draw * 617 + 123) % 1000).collect(),
+        advance: 4,
+        skips: Skips { lo: 0, hi: 0 },
+        need: 3,
+        reverse_need: 3,
+    };
     let witness = Witness::new(sieve.window(), sieve.need, 1);
     let mut walked = 0;
     for seed in 0..4000 {

@@ -50,13 +50,18 @@ def lean(library: str) -> Any:
     """Imports a library without what it does not need."""
     # Threads that wait must not take the core that others work on.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    absent = [name for name in NEEDLESS.get(library, ()) if name not in sys.modules]
     if library not in sys.modules:
-        for name in NEEDLESS.get(library, ()):
-            sys.modules.setdefault(name, None)  # type: ignore[arg-type]
+        # What is None there can't be imported.
+        sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]
     try:
         return import_module(library)
     except ImportError as error:
         raise StepError(f"{library} can't be imported ({error}): see worker/scripts/requirements.txt") from None
+    finally:
+        for name in absent:
+            if sys.modules.get(name) is None:
+                sys.modules.pop(name, None)
 
 
 class Learner:
