@@ -64,6 +64,12 @@ fn params(model: &str) -> Value {
     }
 }
 
+/// Whether LightGBM shall go through OpenCL: on PoCL it takes a minute to compile what it needs
+/// (and less afterwards: PoCL keeps it), so that is done when it is asked for.
+fn on_opencl() -> bool {
+    std::env::var_os("RIGQUEUE_TEST_OPENCL_TRIALS").is_some()
+}
+
 /// Survivors and draws for the trials.
 fn files(rig: &Rig) -> [String; 2] {
     let survivor = |n: u64| {
@@ -95,9 +101,10 @@ fn run(slots: u32, models: &[&str]) -> Option<(Vec<(String, Value)>, Vec<Value>)
     let [survivors, draws] = files(&rig);
     let job = |(number, model): (usize, &&str)| {
         let seed = 7 + number % 2;
+        let device = if *model == "lightgbm" && on_opencl() { "gpu" } else { "auto" };
         json!({"job_id": format!("{number}-{model}-{seed}"), "args": [
             "--survivors", survivors, "--draws", draws, "--model", model, "--seed", seed,
-            "--params", params(model).to_string(), "--folds", "2",
+            "--params", params(model).to_string(), "--folds", "2", "--device", device,
         ]})
     };
     let jobs: Vec<Value> = models.iter().enumerate().map(job).collect();
@@ -177,6 +184,8 @@ fn four_runtimes_mix_in_every_order() {
         {
             assert_eq!(found.contains(&library), job.contains(model), "{job} has {found:?}");
         }
+        let opencl = on_opencl() && job.contains("lightgbm");
+        assert_eq!(found.contains(&"libpocl"), opencl, "{job} has {found:?}");
         for (parent, program) in
             note["parents"].as_array().unwrap().iter().zip(["worker", "producer"])
         {
