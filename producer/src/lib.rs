@@ -40,5 +40,6 @@ pub mod sieve_args;
 pub mod statistics_args;
 mod statistics_plan;
 pub mod strategies;
+mod study;
 pub mod summary;
 pub mod verify;
