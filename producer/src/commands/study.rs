@@ -83,6 +83,9 @@ pub(crate) struct StudyArgs {
     /// high, normal or low
     #[arg(long, value_name = "URGENCY", default_value = "normal")]
     urgency: Urgency,
+    /// What every trial's script gets beside its own arguments, as in `-- --folds 3`
+    #[arg(last = true, value_name = "ARGS")]
+    script_args: Vec<String>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -118,6 +121,7 @@ pub(crate) async fn study(context: &Context, action: StudyAction) -> Result<(), 
         window: args.window,
         save_all_models,
         output_dir: args.output_dir,
+        script_args: args.script_args,
         max_attempts: args.max_attempts,
         arch: args.arch,
         urgency: args.urgency,

@@ -89,6 +89,8 @@ pub(crate) struct StudyRequest {
     pub(crate) output_dir: Option<PathBuf>,
     /// The search spaces, by model.
     pub(crate) space: Map<String, Value>,
+    /// What every trial's script gets beside the trial's own arguments.
+    pub(crate) script_args: Vec<String>,
     /// How often a trial's job is tried.
     pub(crate) max_attempts: u32,
     /// The only architecture that trials run on.
@@ -110,6 +112,9 @@ pub(crate) struct Settings {
     pub(crate) models: Vec<String>,
     /// Their search spaces.
     pub(crate) space: Map<String, Value>,
+    /// What every trial's script gets beside the trial's own arguments.
+    #[serde(default)]
+    pub(crate) script_args: Vec<String>,
     /// BLAKE3 of the survivors.
     pub(crate) survivors: String,
     /// BLAKE3 of the draws.
@@ -129,6 +134,7 @@ impl StudyRequest {
             window: self.window.unwrap_or_else(|| twice.max(WINDOW)),
             models: self.models.clone(),
             space: self.space.clone(),
+            script_args: self.script_args.clone(),
             survivors,
             draws,
         }
@@ -153,6 +159,10 @@ impl StudyRequest {
         }
         if known.survivors != new.survivors || known.draws != new.draws {
             return Some("its survivors or draws have other contents".to_owned());
+        }
+        if known.script_args != new.script_args {
+            let (was, is) = (known.script_args.join(" "), new.script_args.join(" "));
+            return Some(format!("its scripts get '{was}', not '{is}'"));
         }
         (known.space != new.space).then(|| "its search space is another".to_owned())
     }

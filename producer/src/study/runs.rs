@@ -133,14 +133,13 @@ impl<'a> Jobs<'a> {
         }
         add("--params", serde_json::to_string(&trial.params)?);
         add("--seed", about.seed.to_string());
-        if let Some(size) = preset.and_then(|preset| preset.sample_size)
-            && self.request.kind != Kind::Architecture
-        {
+        if let Some(size) = preset.and_then(|preset| preset.sample_size) {
             add("--sample-size", size.to_string());
         }
+        args.extend(self.request.script_args.iter().cloned());
         let saves = self.request.save_all_models && self.request.kind == Kind::Compare;
         if saves {
-            add("--save", shared::script::OUTPUT.to_owned());
+            args.extend(["--save".to_owned(), shared::script::OUTPUT.to_owned()]);
         }
         let script = Script {
             index: about.place,

@@ -248,7 +248,8 @@ impl Session<'_> {
                 return;
             }
         };
-        let line = self.pace.ended(outcome.value.is_some());
+        // What was lost says nothing of how trials do.
+        let line = (!outcome.is_lost()).then(|| self.pace.ended(outcome.value.is_some())).flatten();
         self.board.known(number, outcome);
         if let Some(trial) = self.board.trial(number) {
             self.progress.ended(trial);

@@ -32,6 +32,9 @@ pub(crate) fn read(
         .map_err(|error| Failure::usage(format!("{origin} is no JSON: {error}")))?;
     let mut spaces = Map::new();
     for model in models {
+        if spaces.contains_key(model) {
+            return Err(Failure::usage(format!("the model '{model}' is there twice")));
+        }
         // A file may hold the models alone, or the kinds of study with the models in them.
         let found =
             all.get(kind.name()).and_then(|kind| kind.get(model)).or_else(|| all.get(model));
