@@ -41,6 +41,7 @@ pub mod sieve_args;
 pub mod statistics_args;
 mod statistics_plan;
 pub mod strategies;
+mod study;
 pub mod summary;
 pub mod survivor_source;
 pub mod verify;
