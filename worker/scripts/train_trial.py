@@ -69,7 +69,7 @@ def main() -> dict[str, Any]:
         "training_seconds": round(training, 4),
         "device": "gpu" if learner.gpu else "cpu",
     }
-    if args.save:
+    if args.save and model is not None:
         save(model, Path(args.save), {**said, "features": names})
     return said
 

@@ -81,7 +81,7 @@ class Learner:
                 return self.prepare(features, targets, dict(self.params), seed, True)
             except StepError:
                 raise
-            except Exception as error:  # noqa: BLE001: each library has errors of its own.
+            except Exception as error:  # each library has errors of its own.
                 first = " ".join(str(error).split())[:200]
                 note(f"{self.kind} does without the GPU: {first}")
                 self.gpu = False
@@ -89,7 +89,7 @@ class Learner:
             return self.prepare(features, targets, dict(self.params), seed, False)
         except (StepError, MemoryError):
             raise
-        except Exception as error:  # noqa: BLE001: each library has errors of its own.
+        except Exception as error:  # each library has errors of its own.
             raise StepError(f"{self.kind} refuses: {' '.join(str(error).split())[:500]}") from error
 
 
