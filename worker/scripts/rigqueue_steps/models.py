@@ -271,7 +271,8 @@ class _Torch:
             return self.scaled.back(self.net(rows).squeeze(1).cpu().numpy())
 
     def save(self, path: Path) -> None:
-        self.torch.save({"net": self.net.state_dict(), **self.scaled.arrays()}, path)
+        scaled = {name: self.torch.from_numpy(array) for name, array in self.scaled.arrays().items()}
+        self.torch.save({"net": self.net.state_dict(), **scaled}, path)
 
 
 def _neural(features: np.ndarray, targets: np.ndarray, params: dict[str, Any], seed: int, gpu: bool) -> Model:
