@@ -100,7 +100,8 @@ fn run(slots: u32, models: &[&str]) -> Option<(Vec<(String, Value)>, Vec<Value>)
     ));
     let [survivors, draws] = files(&rig);
     let job = |(number, model): (usize, &&str)| {
-        let seed = 7 + number % 2;
+        let before = models[..number].iter().filter(|other| *other == model).count();
+        let seed = 7 + before % 2;
         let device = if *model == "lightgbm" && on_opencl() { "gpu" } else { "auto" };
         json!({"job_id": format!("{number}-{model}-{seed}"), "args": [
             "--survivors", survivors, "--draws", draws, "--model", model, "--seed", seed,
