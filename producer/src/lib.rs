@@ -19,6 +19,7 @@ pub mod fleet;
 pub mod job_inputs;
 pub mod jobs_file;
 pub mod ledger;
+pub mod local_files;
 mod output;
 pub mod outputs;
 mod planned_jobs;

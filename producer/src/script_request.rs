@@ -6,6 +6,7 @@ use std::{
 };
 
 use shared::{
+    input::Input,
     job::{Arch, Engine, Job, Task, Urgency},
     messages::{MAX_PART_BYTES, MaxDead, RunOpened, RunPart, ScriptOutputs},
     script::{InvalidPath, Script, check_path},
@@ -17,6 +18,7 @@ use shared::{
 use crate::{
     aggregate::now,
     jobs_file::{Entry, MAX_TIMEOUT},
+    local_files::LocalFiles,
 };
 
 pub use crate::script_request_error::ScriptRequestError;
@@ -52,6 +54,8 @@ pub struct ScriptRun {
     pub jobs: Vec<Job>,
     /// Their places in the file's list.
     requested: Span,
+    /// What its jobs read on this machine: to be kept before they are published.
+    pub files: LocalFiles,
     /// What people should know before it is published.
     pub notes: Vec<String>,
 }
@@ -71,9 +75,13 @@ impl ScriptRun {
         let mut outputs: BTreeMap<String, String> = BTreeMap::new();
         let mut jobs = Vec::with_capacity(entries.len());
         let mut wishes = BTreeSet::new();
+        let mut files = LocalFiles::default();
         for (index, entry) in (0u64..).zip(entries) {
             wishes.extend(entry.gpu);
-            let script = script(index, &entry, &options, preset)?;
+            let inputs = files
+                .inputs(&entry.inputs)
+                .map_err(|why| ScriptRequestError::Input { job: entry.id.clone(), why })?;
+            let script = script((index, inputs), &entry, &options, preset)?;
             folders.check(&entry.id, &script.name)?;
             if let Some(output) = script.output.clone()
                 && let Some(other) = outputs.insert(output.clone(), entry.id.clone())
@@ -100,7 +108,7 @@ impl ScriptRun {
             );
         }
         let requested = Span::half_open(0, jobs.len() as u128).ok_or(ScriptRequestError::NoJobs)?;
-        Ok(Self { options, jobs, requested, notes })
+        Ok(Self { options, jobs, requested, files, notes })
     }
 
     /// The manifest of the run called `run`.
@@ -209,7 +217,7 @@ impl Folders {
 }
 
 fn script(
-    index: u64,
+    (index, inputs): (u64, Vec<Input>),
     entry: &Entry,
     options: &ScriptOptions,
     preset: Option<&StepPreset>,
@@ -239,7 +247,7 @@ fn script(
         anywhere: entry.arch.or(options.arch).is_none(),
         gpu: entry.gpu,
         concurrency: preset.and_then(|preset| preset.concurrency),
-        inputs: Vec::new(),
+        inputs,
         staged: None,
     };
     let checked = script.validate();

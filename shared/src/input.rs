@@ -6,6 +6,8 @@ use crate::script::{InvalidPath, check_path};
 
 /// The most inputs of one job, and the most files of one staged set.
 pub const MAX_INPUTS: usize = 64;
+/// The largest file that is brought from machine to machine, in bytes.
+pub const MAX_FILE_BYTES: u64 = 16 << 30;
 /// What arguments begin with where the path of an input belongs: `{input:NAME}`.
 pub const INPUT: &str = "{input:";
 /// What a script finds in its arguments in place of this: the folder of its staged set.

@@ -24,6 +24,8 @@ pub mod runner;
 pub mod screen;
 pub mod script;
 #[cfg(feature = "broker")]
+pub mod server;
+#[cfg(feature = "broker")]
 pub mod service_manager;
 #[cfg(feature = "broker")]
 pub mod settings;

@@ -11,12 +11,12 @@ use std::{
 
 use rustix::process::Signal;
 use shared::{
-    blobs::Blobs,
     broker::{Identity, Patience, connect},
     exit_codes,
     job::Arch,
     parent::{ENV_PARENT, end_with_parent},
     rates::{MeasuredRate, Rates},
+    server::Server,
     service_manager::Up,
     settings::{DEFAULT_LOG, ENV_LOG, Layers, Settings, Slots, data_home, host_name},
 };
@@ -36,7 +36,7 @@ use crate::{
     job::Bench,
     marked::ENV_WORKER,
     runtime_folder,
-    scripts::{Attempts, Scripts},
+    scripts::{Attempts, Scripts, Supply},
     service::{Node, Service},
     signals::{Asked, Signals},
     slots::{Slot, slots},
@@ -172,11 +172,13 @@ impl Own {
     ) -> Result<Bench, WorkerError> {
         let folders: Vec<PathBuf> = settings.scripts.folders.iter().map(PathBuf::from).collect();
         let attempts = (!folders.is_empty()).then(|| Attempts::new(home, &self.instance));
+        let server = Server::from_environment(&settings.serve.token)
+            .map_err(|error| WorkerError::Setting(error.to_string()))?;
         let scripts = Scripts {
             folders,
             python: settings.scripts.python.clone(),
             attempts: attempts.transpose().map_err(system("making a folder for attempts"))?,
-            blobs: Blobs::of(home),
+            supply: Arc::new(Supply::of(home, settings.worker.cache_mb, server)),
             drain: settings.worker.drain_timeout.duration(),
         };
         Ok(Bench {

@@ -28,6 +28,7 @@ use crate::{
     export::write_certificate_into,
     failure::Failure,
     fleet::Known,
+    job_inputs::JobInputs,
     ledger::Ledger,
     output,
     sample::sampled,
@@ -151,6 +152,7 @@ async fn begin_scripts(
     refuse_a_known_name(context, &name)?;
     let folder = context.local(&name);
     make(&folder)?;
+    scripts.files.keep(&JobInputs::of(&folder))?;
     output::say(format!("run {name}: {} scripts", scripts.jobs.len()));
     let broker = local_broker(&folder).await?;
     let published = scripts::publish(scripts, &name, broker.as_ref()).await;

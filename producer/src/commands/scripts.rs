@@ -15,6 +15,7 @@ use super::{
 use crate::{
     context::{Context, check_run_name},
     failure::Failure,
+    job_inputs::JobInputs,
     output,
     script_request::ScriptRun,
     summary::{HalfOpen, RunSummary},
@@ -63,6 +64,7 @@ pub(super) async fn enqueue(
     }
     let watch = if args.wait { Some(watch(context, &run).await?) } else { None };
     refuse_a_known_name(context, &run)?;
+    scripts.files.keep(&JobInputs::of_context(context))?;
     let broker = context.broker("producer", Patience::COMMAND).await?;
     let published = publish(&scripts, &run, broker.as_ref()).await;
     broker.close().await;

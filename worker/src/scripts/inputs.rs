@@ -5,10 +5,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use shared::{
-    blobs::{BlobError, Blobs},
-    input::{Input, placeholder},
-};
+use shared::input::{Input, placeholder};
+
+use super::supply::{Supply, SupplyError};
 
 /// Where inputs lie in the attempt's folder: out of the way of what the script writes.
 const FOLDER: &str = ".inputs";
@@ -18,11 +17,11 @@ const FOLDER: &str = ".inputs";
 pub(super) enum InputError {
     /// The file.
     #[error("its input '{name}': {source}")]
-    Blob {
+    File {
         /// What the job calls it.
         name: String,
         /// What is wrong with it.
-        source: BlobError,
+        source: SupplyError,
     },
     /// The attempt's folder.
     #[error("its inputs can't be put into {}: {source}", folder.display())]
@@ -37,7 +36,7 @@ pub(super) enum InputError {
 /// Puts every input into the attempt's folder. Returns what arguments say in place of each, and
 /// its path.
 pub(super) fn place(
-    blobs: &Blobs,
+    supply: &Supply,
     inputs: &[Input],
     attempt: &Path,
 ) -> Result<Vec<(String, PathBuf)>, InputError> {
@@ -48,9 +47,9 @@ pub(super) fn place(
             fs::create_dir_all(parent)
                 .map_err(|source| InputError::Folder { folder: parent.to_owned(), source })?;
         }
-        blobs
+        supply
             .put(input, &target)
-            .map_err(|source| InputError::Blob { name: input.name.clone(), source })?;
+            .map_err(|source| InputError::File { name: input.name.clone(), source })?;
         Ok((placeholder(&input.name), target))
     };
     inputs.iter().map(place).collect()

@@ -6,8 +6,10 @@ mod inputs;
 mod judge;
 mod output;
 mod run;
+mod supply;
 mod text;
 
 pub use attempt::Attempts;
 pub use run::{Scripts, attempt};
+pub use supply::Supply;
 pub use text::Text;

@@ -13,7 +13,6 @@ use std::{
 };
 
 use shared::{
-    blobs::Blobs,
     job::Arch,
     outcome::{Failure, Return, Verdict},
     script::{OUTPUT, Script},
@@ -29,6 +28,7 @@ use super::{
     find, inputs,
     judge::{End, judge},
     output,
+    supply::Supply,
     text::Text,
 };
 use crate::{
@@ -53,7 +53,7 @@ pub struct Scripts {
     /// Where attempts work; none on a node that runs no scripts.
     pub attempts: Option<Attempts>,
     /// Where inputs are found.
-    pub blobs: Blobs,
+    pub supply: Arc<Supply>,
     /// How long a script goes on when the worker drains.
     pub drain: Duration,
 }
@@ -61,12 +61,12 @@ pub struct Scripts {
 impl Scripts {
     /// Those of a worker that runs none.
     #[must_use]
-    pub const fn none() -> Self {
+    pub fn none() -> Self {
         Self {
             folders: Vec::new(),
             python: String::new(),
             attempts: None,
-            blobs: Blobs::at(PathBuf::new()),
+            supply: Arc::new(Supply::of(Path::new(""), 0, None)),
             drain: Duration::ZERO,
         }
     }
@@ -96,8 +96,9 @@ pub async fn attempt(
             return (failed(Failure::SpawnFailed, detail, String::new()), 0.0, None);
         }
     };
-    let (blobs, inputs, into) = (scripts.blobs.clone(), script.inputs.clone(), folder.clone());
-    let placed = spawn_blocking(move || inputs::place(&blobs, &inputs, &into)).await;
+    let supply = Arc::clone(&scripts.supply);
+    let (inputs, into) = (script.inputs.clone(), folder.clone());
+    let placed = spawn_blocking(move || inputs::place(&supply, &inputs, &into)).await;
     let placed = match placed.map_err(io::Error::other) {
         Ok(Ok(placed)) => placed,
         Ok(Err(error)) => {

@@ -1,4 +1,4 @@
-//! The HTTP side of `producer serve`: the ledger, for commands on other machines.
+//! The ledger, for commands on other machines.
 
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
 
@@ -12,25 +12,28 @@ use axum::{
     routing::{get, post},
 };
 use futures_util::stream;
-use shared::settings::ServeSettings;
+use shared::{
+    server::{Refusal, Shelf},
+    settings::ServeSettings,
+};
 use tokio::{net::TcpListener, sync::mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use super::files;
 use crate::{
     ask::{self, Ask},
     context::check_run_name,
     export::{self, Format},
     failure::Failure,
-    server::Refusal,
 };
 
-/// Pieces of survivors that wait for the network.
-const PIECES: usize = 16;
+/// Pieces that wait for the network, or for the disk.
+pub(super) const PIECES: usize = 16;
 
 #[derive(Debug)]
-struct Desk {
-    home: PathBuf,
+pub(super) struct Desk {
+    pub(super) home: PathBuf,
     token: String,
 }
 
@@ -69,6 +72,7 @@ impl Listening {
         let app = Router::new()
             .route("/v1/ask", post(answer))
             .route("/v1/runs/{run}/survivors/{format}", get(survivors))
+            .route(&file(Shelf::Inputs), get(files::get).head(files::head).put(files::put))
             .route_layer(middleware::from_fn_with_state(Arc::clone(&desk), let_in))
             .route("/health", get(|| async { "ok\n" }))
             .with_state(desk);
@@ -123,8 +127,17 @@ async fn survivors(
             pieces.blocking_send(Err(io::Error::other(error.to_string()))).ok();
         }
     });
+    streamed(received).into_response()
+}
+
+/// Pieces as they come, as the body of an answer.
+pub(super) fn streamed(received: mpsc::Receiver<io::Result<Bytes>>) -> Body {
     let next = |mut received: mpsc::Receiver<_>| async { Some((received.recv().await?, received)) };
-    Body::from_stream(stream::unfold(received, next)).into_response()
+    Body::from_stream(stream::unfold(received, next))
+}
+
+fn file(shelf: Shelf) -> String {
+    format!("{}/{{hash}}", shelf.path())
 }
 
 /// Writes into an answer, piece by piece.
@@ -142,7 +155,7 @@ impl io::Write for Pieces<'_> {
     }
 }
 
-fn refused(status: StatusCode, failure: Failure) -> Response {
+pub(super) fn refused(status: StatusCode, failure: Failure) -> Response {
     let refusal = Refusal { code: failure.code, error: failure.message };
     (status, axum::Json(refusal)).into_response()
 }
