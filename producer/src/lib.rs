@@ -22,6 +22,7 @@ pub mod ledger;
 pub mod local_files;
 mod output;
 pub mod outputs;
+mod placing;
 mod planned_jobs;
 pub mod planner;
 mod reconcile;

@@ -10,6 +10,7 @@ pub mod broker;
 pub mod exit_codes;
 pub mod failpoint;
 pub mod families;
+pub mod handover;
 pub mod health;
 pub mod input;
 pub mod job;

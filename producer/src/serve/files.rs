@@ -19,17 +19,29 @@ use shared::{
     input::{Input, MAX_FILE_BYTES, is_hash},
 };
 use tokio::{sync::mpsc, task::spawn_blocking};
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::http::{Desk, PIECES, refused, streamed};
-use crate::failure::Failure;
+use crate::{failure::Failure, outputs};
 
 /// The bytes of a file that are sent at a time.
 const PIECE: usize = 64 << 10;
 
-/// Whether a file is here.
+/// Whether a file that jobs read is here.
 pub(super) async fn head(State(desk): State<Arc<Desk>>, Path(hash): Path<String>) -> Response {
-    match open(&desk, hash).await {
+    is_here(Blobs::of(&desk.home), hash).await
+}
+
+/// Whether an output has arrived, and was not put in place yet.
+pub(super) async fn head_output(
+    State(desk): State<Arc<Desk>>,
+    Path(hash): Path<String>,
+) -> Response {
+    is_here(outputs::arrived(&desk.home), hash).await
+}
+
+async fn is_here(blobs: Blobs, hash: String) -> Response {
+    match open(blobs, hash).await {
         Ok((_, size)) => ([(header::CONTENT_LENGTH, size)], ()).into_response(),
         Err(refusal) => refusal,
     }
@@ -38,7 +50,7 @@ pub(super) async fn head(State(desk): State<Arc<Desk>>, Path(hash): Path<String>
 /// A file, as it is read. Whoever gets one that was spoilt on disk sees it by its hash; it is deleted
 /// here, and the next who asks hears that it is missing.
 pub(super) async fn get(State(desk): State<Arc<Desk>>, Path(hash): Path<String>) -> Response {
-    let (file, size) = match open(&desk, hash.clone()).await {
+    let (file, size) = match open(Blobs::of(&desk.home), hash.clone()).await {
         Ok(found) => found,
         Err(refusal) => return refusal,
     };
@@ -61,11 +73,10 @@ pub(super) async fn get(State(desk): State<Arc<Desk>>, Path(hash): Path<String>)
     ([(header::CONTENT_LENGTH, size)], streamed(received)).into_response()
 }
 
-async fn open(desk: &Arc<Desk>, hash: String) -> Result<(File, u64), Response> {
+async fn open(blobs: Blobs, hash: String) -> Result<(File, u64), Response> {
     if !is_hash(&hash) {
         return Err(no_hash());
     }
-    let blobs = Blobs::of(&desk.home);
     let shown = hash.clone();
     let opened = spawn_blocking(move || blobs.open(&hash)).await;
     match opened.map_err(Failure::internal).and_then(|opened| Ok(opened?)) {
@@ -103,6 +114,20 @@ pub(super) async fn put(
     body: Body,
 ) -> Response {
     take(Blobs::of(&desk.home), hash, &headers, body).await
+}
+
+/// Takes an output; the aggregator puts it in place.
+pub(super) async fn put_output(
+    State(desk): State<Arc<Desk>>,
+    Path(hash): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let answer = take(outputs::arrived(&desk.home), hash.clone(), &headers, body).await;
+    if answer.status().is_success() && desk.arrivals.try_send(hash).is_err() {
+        debug!("an arrival is seen a minute later");
+    }
+    answer
 }
 
 /// Takes a file if it is what its address says, and nothing of it otherwise.

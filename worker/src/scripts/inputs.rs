@@ -5,9 +5,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use shared::input::{Input, placeholder};
+use shared::{
+    input::{Input, STAGED, placeholder},
+    script::Script,
+};
 
 use super::supply::{Supply, SupplyError};
+use crate::staging::{Held, Staging, StagingError};
 
 /// Where inputs lie in the attempt's folder: out of the way of what the script writes.
 const FOLDER: &str = ".inputs";
@@ -23,6 +27,9 @@ pub(super) enum InputError {
         /// What is wrong with it.
         source: SupplyError,
     },
+    /// The staged set.
+    #[error(transparent)]
+    Staged(#[from] StagingError),
     /// The attempt's folder.
     #[error("its inputs can't be put into {}: {source}", folder.display())]
     Folder {
@@ -33,13 +40,14 @@ pub(super) enum InputError {
     },
 }
 
-/// Puts every input into the attempt's folder. Returns what arguments say in place of each, and
-/// its path.
+/// Puts every input into the attempt's folder, and makes sure of the staged set, which stays as long
+/// as it is held. Returns what arguments say in place of each, and its path.
 pub(super) fn place(
-    supply: &Supply,
-    inputs: &[Input],
+    (supply, staging): (&Supply, &Staging),
+    script: &Script,
     attempt: &Path,
-) -> Result<Vec<(String, PathBuf)>, InputError> {
+) -> Result<(Vec<(String, PathBuf)>, Option<Held>), InputError> {
+    let held = script.staged.as_ref().map(|set| staging.hold(set)).transpose()?;
     let folder = attempt.join(FOLDER);
     let place = |input: &Input| {
         let target = folder.join(&input.name);
@@ -52,5 +60,7 @@ pub(super) fn place(
             .map_err(|source| InputError::File { name: input.name.clone(), source })?;
         Ok((placeholder(&input.name), target))
     };
-    inputs.iter().map(place).collect()
+    let mut placed: Vec<_> = script.inputs.iter().map(place).collect::<Result<_, InputError>>()?;
+    placed.extend(held.as_ref().map(|held| (STAGED.to_owned(), held.folder.clone())));
+    Ok((placed, held))
 }

@@ -18,7 +18,7 @@ use shared::{
     script::{OUTPUT, Script},
 };
 use tokio::{
-    sync::watch,
+    sync::{Notify, watch},
     task::spawn_blocking,
     time::{self, sleep_until},
 };
@@ -37,6 +37,7 @@ use crate::{
     lease::Lease,
     slots::Slot,
     spawn::{Start, Ties},
+    staging::Staging,
 };
 
 /// What libraries are told of the cores that a script may use, unless its environment says it.
@@ -54,6 +55,10 @@ pub struct Scripts {
     pub attempts: Option<Attempts>,
     /// Where inputs are found.
     pub supply: Arc<Supply>,
+    /// What is on the ramdisk.
+    pub staging: Arc<Staging>,
+    /// Told when an attempt has finished with files.
+    pub finished: Arc<Notify>,
     /// How long a script goes on when the worker drains.
     pub drain: Duration,
 }
@@ -62,11 +67,14 @@ impl Scripts {
     /// Those of a worker that runs none.
     #[must_use]
     pub fn none() -> Self {
+        let supply = Arc::new(Supply::of(Path::new(""), 0, None));
         Self {
             folders: Vec::new(),
             python: String::new(),
             attempts: None,
-            supply: Arc::new(Supply::of(Path::new(""), 0, None)),
+            staging: Arc::new(Staging::new("", false, Arc::clone(&supply))),
+            supply,
+            finished: Arc::default(),
             drain: Duration::ZERO,
         }
     }
@@ -96,10 +104,11 @@ pub async fn attempt(
             return (failed(Failure::SpawnFailed, detail, String::new()), 0.0, None);
         }
     };
-    let supply = Arc::clone(&scripts.supply);
-    let (inputs, into) = (script.inputs.clone(), folder.clone());
-    let placed = spawn_blocking(move || inputs::place(&supply, &inputs, &into)).await;
-    let placed = match placed.map_err(io::Error::other) {
+    let (supply, staging) = (Arc::clone(&scripts.supply), Arc::clone(&scripts.staging));
+    let (script_of, into) = (script.clone(), folder.clone());
+    let placed = spawn_blocking(move || inputs::place((&supply, &staging), &script_of, &into)).await;
+    // The staged set stays as long as the script may use it.
+    let (placed, _held) = match placed.map_err(io::Error::other) {
         Ok(Ok(placed)) => placed,
         Ok(Err(error)) => {
             discard(folder).await;
@@ -125,7 +134,9 @@ pub async fn attempt(
     };
     let seconds = began.elapsed().as_secs_f64();
     let awaited = matches!(&verdict, Verdict::Finished(result) if !result.files.is_empty());
-    if !awaited {
+    if awaited {
+        scripts.finished.notify_one();
+    } else {
         discard(folder).await;
     }
     (verdict, seconds, peak_bytes)

@@ -18,7 +18,8 @@ const TRIES: u32 = 3;
 
 /// A file that this node can't have.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum SupplyError {
+#[non_exhaustive]
+pub enum SupplyError {
     /// Nobody is known who could have it.
     #[error(
         "it is not on this node: set {ENV_SERVER} here to the `producer serve` that the run was \
