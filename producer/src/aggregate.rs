@@ -266,7 +266,10 @@ impl Aggregator {
         self.say_what_changed(&applied).await
     }
 
-    pub(crate) async fn say_what_changed(&mut self, applied: &Applied) -> Result<(), AggregateError> {
+    pub(crate) async fn say_what_changed(
+        &mut self,
+        applied: &Applied,
+    ) -> Result<(), AggregateError> {
         self.silence.broken(&applied.touched, Instant::now());
         for (run, state) in &applied.ended {
             info!(run, state = state.name(), "run ended");

@@ -71,8 +71,7 @@ impl Aggregator {
         let manifest = run.as_ref().and_then(|run| run.manifest.as_ref());
         let folder = outputs::folder_of(manifest, &success.run, &self.script_folder());
         let arrived = outputs::arrived(&self.home);
-        let placed =
-            tokio::task::block_in_place(|| outputs::place(success, &folder, &arrived));
+        let placed = tokio::task::block_in_place(|| outputs::place(success, &folder, &arrived));
         Ok(match placed {
             Ok(()) => Stand::default(),
             Err(elsewhere @ PlaceError::Elsewhere { .. }) if self.arrivals.is_some() => {

@@ -87,7 +87,7 @@ pub enum InvalidScript {
     #[error("its argument '{0}' names an input that it does not have")]
     NoInput(String),
     /// An argument that asks for staged files, of which it needs none.
-    #[error("its arguments name {STAGED}, but its step has no staged files")]
+    #[error("its arguments name {STAGED}, but nothing is staged for its step: `producer stage`")]
     NotStaged,
     /// Staged files that can't be put into a folder.
     #[error("its staged set: {0}")]

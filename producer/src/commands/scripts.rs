@@ -65,9 +65,8 @@ pub(super) async fn enqueue(
     }
     let watch = if args.wait { Some(watch(context, &run).await?) } else { None };
     refuse_a_known_name(context, &run)?;
-    scripts.files.keep(&JobInputs::of_context(context))?;
     let broker = context.broker("producer", Patience::COMMAND).await?;
-    let published = publish(&scripts, &run, broker.as_ref()).await;
+    let published = publish(&scripts, &run, broker.as_ref(), &JobInputs::of_context(context)).await;
     broker.close().await;
     published?;
     let manifest = scripts.manifest(&run, 0);
@@ -88,12 +87,17 @@ pub(super) async fn enqueue(
     }
 }
 
-/// Publishes a run of scripts.
+/// Publishes a run of scripts, after everything that its jobs read was put where workers find it.
 pub(super) async fn publish(
     scripts: &ScriptRun,
     run: &str,
     broker: &dyn Broker,
+    inputs: &JobInputs,
 ) -> Result<(), Failure> {
+    scripts.files.keep(inputs)?;
+    for chunk in &scripts.chunks {
+        inputs.bytes(&chunk.input.name, &chunk.bytes)?;
+    }
     let parts = scripts.parts(run);
     let manifest = scripts.manifest(run, parts.len());
     let queues: BTreeSet<String> = scripts.jobs(run).map(|job| job.queue()).collect();

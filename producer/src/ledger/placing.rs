@@ -92,8 +92,8 @@ impl Ledger {
                  AND (r.run, r.place) > (?2, ?3)
              ORDER BY r.run, r.place LIMIT ?4"
         );
-        let (run, place) =
-            after.map_or((-1, -1), |row| (row.run_id, i64::try_from(row.place).unwrap_or(i64::MAX)));
+        let (run, place) = after
+            .map_or((-1, -1), |row| (row.run_id, i64::try_from(row.place).unwrap_or(i64::MAX)));
         self.db
             .prepare_cached(&sql)?
             .query_and_then(params![hash, run, place, most], |row| {

@@ -80,8 +80,9 @@ impl Ledger {
                 needed.extend(script.inputs.into_iter().chain(staged).map(|file| file.blake3));
             }
         }
-        let mut files =
-            self.db.prepare_cached("SELECT job, files FROM script_results WHERE placed_at IS NULL")?;
+        let mut files = self
+            .db
+            .prepare_cached("SELECT job, files FROM script_results WHERE placed_at IS NULL")?;
         let mut files = files.query([])?;
         while let Some(row) = files.next()? {
             let (job, bytes): (String, Vec<u8>) = (row.get(0)?, row.get(1)?);

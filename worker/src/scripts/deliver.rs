@@ -119,7 +119,9 @@ impl Deliveries {
             }
         };
         if timeout(patience, all).await.is_err() {
-            tracing::info!("outputs are left here: the next worker with this data folder brings them");
+            tracing::info!(
+                "outputs are left here: the next worker with this data folder brings them"
+            );
         }
     }
 
@@ -201,10 +203,7 @@ impl Deliveries {
 }
 
 /// The attempts that have finished with files, of one worker or of all, and their folders.
-fn finished(
-    all: &Path,
-    instance: Option<&str>,
-) -> io::Result<Vec<(FinishedAttempt, PathBuf)>> {
+fn finished(all: &Path, instance: Option<&str>) -> io::Result<Vec<(FinishedAttempt, PathBuf)>> {
     let mut found = Vec::new();
     for worker in fs::read_dir(all)? {
         let worker = worker?.path();
@@ -251,7 +250,10 @@ mod tests {
         let mut found = finished(&all, None).unwrap();
         found.sort_by_key(|(attempt, _)| attempt.job.clone());
         let [first, second] = &found[..] else { panic!("{found:?}") };
-        assert_eq!((first.0.job.as_str(), first.0.seq, first.0.place.as_str()), ("j 1", 3, "one/1"));
+        assert_eq!(
+            (first.0.job.as_str(), first.0.seq, first.0.place.as_str()),
+            ("j 1", 3, "one/1")
+        );
         assert_eq!((second.0.place.as_str(), &second.1), ("other/0", &all.join("other/0")));
         assert!(first.0.is_at(&first.1.display().to_string()));
         assert_eq!(finished(&all, Some("other")).unwrap().len(), 1);

@@ -106,7 +106,8 @@ pub async fn attempt(
     };
     let (supply, staging) = (Arc::clone(&scripts.supply), Arc::clone(&scripts.staging));
     let (script_of, into) = (script.clone(), folder.clone());
-    let placed = spawn_blocking(move || inputs::place((&supply, &staging), &script_of, &into)).await;
+    let placed =
+        spawn_blocking(move || inputs::place((&supply, &staging), &script_of, &into)).await;
     // The staged set stays as long as the script may use it.
     let (placed, _held) = match placed.map_err(io::Error::other) {
         Ok(Ok(placed)) => placed,

@@ -9,6 +9,7 @@ use std::{
     io,
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _, symlink},
     path::{Path, PathBuf},
+    time::{Duration, SystemTime},
 };
 
 use rustix::{
@@ -115,6 +116,7 @@ impl Ramdisk {
         let mark = self.mark(&set.id());
         let ready = File::open(&mark).map_err(system(&mark))?;
         flock(&ready, FlockOperation::LockShared).map_err(|e| system(&mark)(e.into()))?;
+        ready.set_modified(SystemTime::now()).map_err(system(&mark))?;
         Ok(Held { folder: self.folder(&set.id()), _ready: ready })
     }
 
@@ -135,7 +137,7 @@ impl Ramdisk {
         remove(&new)?;
         symlink(&target, &new).map_err(system(&new))?;
         fs::rename(&new, &link).map_err(system(&link))?;
-        self.remove_unused()
+        self.remove_unused(Duration::ZERO)
     }
 
     /// Takes a step's link away, and what it led to unless a script uses it.
@@ -145,19 +147,19 @@ impl Ramdisk {
     pub fn clear(&self, step: &str) -> Result<(), StagingError> {
         let _lock = self.lock()?;
         remove(&self.link(step))?;
-        self.remove_unused()
+        self.remove_unused(Duration::ZERO)
     }
 
-    /// Deletes the sets that no step's link leads to and that no script uses.
+    /// Deletes the sets that no step's link leads to and that no script has used for so long.
     ///
     /// # Errors
     /// [`StagingError`] when the ramdisk can't be used.
-    pub fn tidy(&self) -> Result<(), StagingError> {
+    pub fn tidy(&self, unused: Duration) -> Result<(), StagingError> {
         if !self.root.exists() {
             return Ok(());
         }
         let _lock = self.lock()?;
-        self.remove_unused()
+        self.remove_unused(unused)
     }
 
     fn folder(&self, id: &str) -> PathBuf {
@@ -222,7 +224,8 @@ impl Ramdisk {
         let id = set.id();
         let (folder, mark) = (self.folder(&id), self.mark(&id));
         let is_there = |name: &str, size: u64| {
-            fs::metadata(folder.join(name)).is_ok_and(|about| about.is_file() && about.len() == size)
+            fs::metadata(folder.join(name))
+                .is_ok_and(|about| about.is_file() && about.len() == size)
         };
         if mark.exists() && set.files.iter().all(|file| is_there(&file.name, file.size)) {
             return Ok(());
@@ -231,7 +234,7 @@ impl Ramdisk {
         remove_folder(&folder)?;
         let need = set.size().saturating_add(MARGIN);
         if self.free()? < need {
-            self.remove_unused()?;
+            self.remove_unused(Duration::ZERO)?;
         }
         let free = self.free()?;
         if free < need {
@@ -249,12 +252,7 @@ impl Ramdisk {
         Ok(())
     }
 
-    fn copy(
-        &self,
-        set: &StagedSet,
-        folder: &Path,
-        supply: &Supply,
-    ) -> Result<(), StagingError> {
+    fn copy(&self, set: &StagedSet, folder: &Path, supply: &Supply) -> Result<(), StagingError> {
         fs::create_dir(folder).map_err(system(folder))?;
         for file in &set.files {
             let target = folder.join(&file.name);
@@ -270,7 +268,7 @@ impl Ramdisk {
     }
 
     /// Deletes the sets that no link leads to and nobody holds. The lock is held.
-    fn remove_unused(&self) -> Result<(), StagingError> {
+    fn remove_unused(&self, unused: Duration) -> Result<(), StagingError> {
         let mut linked = Vec::new();
         for entry in fs::read_dir(&self.root).map_err(system(&self.root))? {
             let path = entry.map_err(system(&self.root))?.path();
@@ -284,10 +282,14 @@ impl Ramdisk {
                 continue;
             }
             let (folder, mark) = (self.folder(id), self.mark(id));
-            if let Ok(ready) = File::open(&mark)
-                && flock(&ready, FlockOperation::NonBlockingLockExclusive).is_err()
-            {
-                continue;
+            if let Ok(ready) = File::open(&mark) {
+                let used = ready.metadata().and_then(|about| about.modified());
+                let age = |used| SystemTime::now().duration_since(used).unwrap_or_default();
+                if used.is_ok_and(|used| age(used) < unused)
+                    || flock(&ready, FlockOperation::NonBlockingLockExclusive).is_err()
+                {
+                    continue;
+                }
             }
             remove(&mark)?;
             remove_folder(&folder)?;
@@ -336,7 +338,9 @@ mod tests {
         assert_eq!(fs::read_to_string(held.folder.join("a.json")).unwrap(), "one");
         let gone = held.folder.clone();
         drop(held);
-        ramdisk.tidy().unwrap();
+        ramdisk.tidy(Duration::from_secs(3600)).unwrap();
+        assert!(gone.exists());
+        ramdisk.tidy(Duration::ZERO).unwrap();
         assert!(!gone.exists() && by_link().is_ok());
         // Whoever still needs the old one gets it, beside the new one.
         drop(ramdisk.hold(&one, &supply).unwrap());

@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use shared::{
@@ -14,6 +15,10 @@ use tokio::task::spawn_blocking;
 
 use super::ramdisk::{Held, Ramdisk, StagingError};
 use crate::scripts::Supply;
+
+/// A set that a newer one has taken the place of goes when no script has used it for so long: jobs
+/// that still need it come one after another.
+const UNUSED: Duration = Duration::from_secs(10);
 
 /// The staged sets of a worker.
 #[derive(Debug)]
@@ -124,6 +129,9 @@ impl Staging {
                 Err(error) => tracing::warn!(step, "its staged files can't be cleared: {error}"),
             }
         }
+        if let Err(error) = ramdisk.tidy(UNUSED) {
+            tracing::debug!(%error, "old sets stay on the ramdisk");
+        }
     }
 
     /// Whether a set was heard of of which it is not known yet whether it can be staged.
@@ -168,7 +176,7 @@ impl Staging {
     /// The worker's end: what only its own jobs needed goes.
     pub fn end(&self) {
         if let Some(ramdisk) = self.ramdisk.as_ref().filter(|_| self.runs_scripts)
-            && let Err(error) = ramdisk.tidy()
+            && let Err(error) = ramdisk.tidy(Duration::ZERO)
         {
             tracing::debug!(%error, "the ramdisk is not tidied");
         }
@@ -177,7 +185,7 @@ impl Staging {
 
 #[cfg(test)]
 mod tests {
-    use std::{path::Path, time::Duration};
+    use std::path::Path;
 
     use shared::blobs::Blobs;
 

@@ -1,6 +1,7 @@
 //! Script jobs in the ledger: the first success of each counts, whatever comes when.
 
 use shared::{
+    handover::{Fate, FinishedAttempt},
     job::{Job, Task},
     messages::{MaxDead, RunOpened, RunPart, ScriptOutputs},
     outcome::{Failure, Outcome, Verdict},
@@ -9,7 +10,7 @@ use shared::{
 
 use super::books::{Books, failed, job, opened, outcome, span};
 use crate::{
-    ledger::{DeadFilter, Record, RunState, ScriptRow},
+    ledger::{DeadFilter, Outstanding, Record, RunState, ScriptRow, Stand},
     reconcile::plan_rest,
 };
 
@@ -207,13 +208,7 @@ fn a_run_ends_when_its_files_are_in_place() {
     assert!(books.ledger.unplaced(Outstanding::Awaiting("01"), None, 10, 95.0).unwrap().is_empty());
     let awaited = books.ledger.unplaced(Outstanding::Awaiting("00"), None, 10, 95.0).unwrap();
     assert_eq!(awaited[0].awaited_seconds, Some(5));
-    assert!(
-        books
-            .ledger
-            .unplaced(Outstanding::All, awaited.first(), 10, 95.0)
-            .unwrap()
-            .is_empty()
-    );
+    assert!(books.ledger.unplaced(Outstanding::All, awaited.first(), 10, 95.0).unwrap().is_empty());
     let trouble = Stand { trouble: Some("it is on another machine".to_owned()), awaits: None };
     let applied = books.ledger.placed(&[(unplaced[0].clone(), trouble)], 100.0).unwrap();
     assert_eq!(applied.ended, [("r".to_owned(), RunState::Complete)]);
