@@ -9,6 +9,7 @@ use std::{
 
 use serde::Serialize;
 use shared::{
+    npy,
     outcome::{Best, Sequences},
     sieve::{Direction, Mode, Sieve},
 };
@@ -321,25 +322,11 @@ fn write_npz(
     for (name, kind, (rows, bytes)) in columns {
         let options = SimpleFileOptions::default().compression_method(CompressionMethod::Deflated);
         zip.start_file(format!("{name}.npy"), options).map_err(io::Error::from)?;
-        zip.write_all(&npy_header(kind, rows))?;
+        zip.write_all(&npy::header(kind, &[rows]))?;
         zip.write_all(&bytes)?;
     }
     zip.finish().map_err(io::Error::from)?;
     Ok(())
-}
-
-/// The header of a one-dimensional array in NumPy's format 1.0 (`numpy.lib.format`): the whole
-/// is padded to a multiple of 64 bytes.
-fn npy_header(kind: &str, rows: usize) -> Vec<u8> {
-    let mut dict =
-        format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': ({rows},), }}").into_bytes();
-    let prefix = 10;
-    dict.resize((prefix + dict.len() + 1).next_multiple_of(64) - prefix - 1, b' ');
-    dict.push(b'\n');
-    let mut header = b"\x93NUMPY\x01\x00".to_vec();
-    header.extend(u16::try_from(dict.len()).unwrap_or(u16::MAX).to_le_bytes());
-    header.extend(dict);
-    header
 }
 
 fn write_certificate(certificate: &Certificate, mut out: impl Write) -> Result<(), ExportError> {

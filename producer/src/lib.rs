@@ -44,6 +44,7 @@ pub mod staged;
 pub mod statistics_args;
 mod statistics_plan;
 pub mod strategies;
+mod study;
 pub mod summary;
 pub mod survivor_source;
 pub mod verify;

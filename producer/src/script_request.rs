@@ -27,7 +27,7 @@ pub use crate::script_request_error::ScriptRequestError;
 /// What a step's arguments say in place of its preset's `sample_size`.
 pub const SAMPLE_SIZE: &str = "{sample_size}";
 /// A script without a time limit of its own or its preset's is ended after so many seconds.
-const DEFAULT_TIMEOUT: f64 = 2.0 * 3600.0;
+pub(crate) const DEFAULT_TIMEOUT: f64 = 2.0 * 3600.0;
 
 /// What is asked of a run beside its jobs.
 #[derive(Debug, Clone)]
@@ -236,15 +236,16 @@ impl ScriptRun {
 }
 
 /// The script folders of this machine.
-struct Folders(Vec<PathBuf>);
+pub(crate) struct Folders(Vec<PathBuf>);
 
 impl Folders {
-    fn of(settings: &Settings) -> Self {
+    /// As the settings say.
+    pub(crate) fn of(settings: &Settings) -> Self {
         Self(settings.scripts.folders.iter().map(PathBuf::from).collect())
     }
 
     /// Refuses a script that can be seen to be missing: where a folder is configured and is here.
-    fn check(&self, job: &str, script: &str) -> Result<(), ScriptRequestError> {
+    pub(crate) fn check(&self, job: &str, script: &str) -> Result<(), ScriptRequestError> {
         let missing = self.0.iter().all(|folder| folder.is_dir() && !folder.join(script).is_file());
         if self.0.is_empty() || !missing {
             return Ok(());
@@ -386,7 +387,10 @@ fn job(entry: Entry, script: Script, options: &ScriptOptions, preset: Option<&St
 }
 
 /// A job must end before the broker takes its delivery back.
-fn check_consumer_timeout(settings: &Settings, job: &Job) -> Result<(), ScriptRequestError> {
+pub(crate) fn check_consumer_timeout(
+    settings: &Settings,
+    job: &Job,
+) -> Result<(), ScriptRequestError> {
     let most = settings.longest_held(job.time_limit_seconds);
     let allowed = settings.broker.consumer_timeout.0;
     if most < allowed {

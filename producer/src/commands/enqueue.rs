@@ -128,7 +128,7 @@ pub(super) async fn watch(context: &Context, run: &str) -> Result<Watch, Failure
     }
 }
 
-async fn wait_for_ledger(context: &Context) -> Result<Ledger, Failure> {
+pub(crate) async fn wait_for_ledger(context: &Context) -> Result<Ledger, Failure> {
     let deadline = tokio::time::Instant::now() + LEDGER_PATIENCE;
     while tokio::time::Instant::now() < deadline {
         if let Some(ledger) = Ledger::read(&context.home)? {
