@@ -110,7 +110,7 @@ pub async fn attempt(
     let placed =
         spawn_blocking(move || inputs::place((&supply, &staging), &script_of, &into)).await;
     // The staged set stays as long as the script may use it.
-    let (placed, _held) = match placed.map_err(io::Error::other) {
+    let placed = match placed.map_err(io::Error::other) {
         Ok(Ok(placed)) => placed,
         Ok(Err(error)) => {
             discard(folder).await;
@@ -124,7 +124,7 @@ pub async fn attempt(
     let (job, run) = (&taken.job.id, &taken.job.run);
     tracing::debug!(run, job, folder = %folder.display(), "a script starts");
     let began = Instant::now();
-    let start = start_of(slot, taken, script, (&python, &path, &folder), &placed);
+    let start = start_of(slot, taken, script, (&python, &path, &folder), &placed.paths);
     let ties = job::ties(slot, &taken.job, lease, true);
     let ran = in_folder(bench, (taken, script), (start, ties), &folder, orders).await;
     let (verdict, peak_bytes) = match ran {
