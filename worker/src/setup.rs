@@ -32,7 +32,7 @@ use crate::{
     cli::{Args, BenchArgs, Command, DoctorArgs},
     cores,
     devices::{self, Gauges, Gpu, KernelLog, System},
-    doctor,
+    doctor, endpoint,
     job::Bench,
     marked::ENV_WORKER,
     runtime_folder,
@@ -171,7 +171,8 @@ impl Own {
         measured: Vec<MeasuredRate>,
     ) -> Result<Bench, WorkerError> {
         let folders: Vec<PathBuf> = settings.scripts.folders.iter().map(PathBuf::from).collect();
-        let attempts = (!folders.is_empty()).then(|| Attempts::new(home, &self.instance));
+        let runs_any = !folders.is_empty() || !settings.endpoint.is_empty();
+        let attempts = runs_any.then(|| Attempts::new(home, &self.instance));
         let scripts = Scripts {
             folders,
             python: settings.scripts.python.clone(),
@@ -270,7 +271,7 @@ fn kernel_log(system: &System) -> Option<KernelLog> {
 async fn serve(args: &Args, settings: &Settings) -> Result<u8, WorkerError> {
     let mut signals = Signals::new().map_err(system("listening for signals"))?;
     let own = Own::new(settings)?;
-    let slots = own.slots(settings)?;
+    let mut slots = own.slots(settings)?;
     let home = data_home()?;
     let identity =
         Identity { node: own.node.clone(), instance: own.instance.clone(), role: "worker" };
@@ -286,6 +287,7 @@ async fn serve(args: &Args, settings: &Settings) -> Result<u8, WorkerError> {
     let bench = own.bench(settings, &home, measured(&home, slots.first()))?;
     let patience = settings.worker.drain_timeout.duration();
     let node = node(settings, &bench.node, &slots)?;
+    slots.extend(endpoint::slots(settings));
     let service = Service::start(broker, Arc::new(bench), slots, node, args.eager).await?;
     up.status("at work");
     let asked = service.run(&mut signals, patience).await?;

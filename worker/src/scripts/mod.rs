@@ -9,5 +9,7 @@ mod run;
 mod text;
 
 pub use attempt::Attempts;
+pub(crate) use judge::{End, judge};
 pub use run::{Scripts, attempt};
+pub(crate) use run::{look, pass_on};
 pub use text::Text;
