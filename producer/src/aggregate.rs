@@ -13,7 +13,7 @@ use std::{
 use shared::{
     broker::{Broker, BrokerError, Delivery, Patience, apply_topology, claim_ledger},
     failpoint::{self, Point},
-    messages::{Bell, Heartbeat},
+    messages::{Bell, Heartbeat, RunOpened},
     retry::Waits,
     settings::Settings,
     topology,
@@ -487,7 +487,10 @@ impl Aggregator {
     /// Plans and queues what an open run lacks. `why` is `None` when somebody asked for it.
     fn requeue(&mut self, name: &str, why: Option<&str>) -> Result<(), AggregateError> {
         let Some(run) = self.ledger.run(name)? else { return Ok(()) };
+        let grows = run.manifest.as_ref().is_some_and(RunOpened::grows);
         match plan_rest(&self.ledger, &self.settings, &run) {
+            // A study that nobody goes on with at present lacks nothing.
+            Ok(jobs) if jobs.is_empty() && grows && why.is_some() => {}
             Ok(jobs) => {
                 let note =
                     why.map(|why| format!("{} jobs were queued again, since {why}", jobs.len()));

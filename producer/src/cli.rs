@@ -19,7 +19,7 @@ use crate::{
     ask::Ask,
     commands::{
         self, AggregateArgs, DeadAction, EnqueueArgs, ExportArgs, NodeAction, RunArgs, RunName,
-        ScreenArgs, ServeArgs, StatusArgs, TopologyAction, VerifyArgs,
+        ScreenArgs, ServeArgs, StatusArgs, StreamArgs, StudyAction, TopologyAction, VerifyArgs,
     },
     context::Context,
     failure::Failure,
@@ -93,8 +93,15 @@ enum Command {
     Export(ExportArgs),
     /// Test a run's survivors and a random share of its intervals again
     Verify(Box<VerifyArgs>),
+    /// Optuna studies whose trials are script jobs
+    Study {
+        #[command(subcommand)]
+        action: Box<StudyAction>,
+    },
     /// Test whether draws can come from a generator at all, whatever the seed
     Screen(ScreenArgs),
+    /// Print what a generator puts out, where a search would compare it with draws
+    Stream(StreamArgs),
     /// List the generators there are
     Families {
         /// Print JSON
@@ -215,6 +222,8 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Export(args) => commands::export(context, &args),
         Command::Verify(args) => commands::verify(context, *args).await,
         Command::Screen(args) => commands::screen(args).await,
+        Command::Study { action } => commands::study(context, *action).await,
+        Command::Stream(args) => commands::stream(args).await,
         Command::Families { json } => commands::families(json),
         Command::Topology { action } => commands::topology(context, action).await,
         Command::Config { action: ConfigAction::Show { json } } => {

@@ -11,6 +11,7 @@ use std::{
 
 use serde_json::{Map, Value};
 use shared::{
+    input::Input,
     job::{Arch, UnknownName},
     script::MAX_NAME,
     wire::one_line,
@@ -45,6 +46,8 @@ pub struct Entry {
     pub memory_mb: Option<u64>,
     /// The only architecture that it runs on.
     pub arch: Option<Arch>,
+    /// The chunk of survivors that it works on; a jobs file has none.
+    pub chunk: Option<Input>,
 }
 
 /// A jobs file that is refused.
@@ -193,6 +196,7 @@ impl Fields {
             timeout,
             memory_mb: self.whole("memory_mb")?,
             arch,
+            chunk: None,
         })
     }
 

@@ -116,7 +116,7 @@ pub(crate) fn plan_rest(
     Ok(jobs_for(settings, &known, manifest, candidates, &lacking)?)
 }
 
-/// The script jobs that are neither done nor dead, as they were published first.
+/// The script jobs of the list that are neither done nor dead, as they were published first.
 fn scripts_lacking(
     ledger: &Ledger,
     run: &RunRow,
@@ -124,7 +124,8 @@ fn scripts_lacking(
 ) -> Result<Vec<Job>, RestError> {
     let (mut jobs, lacking) = (ledger.script_jobs(run)?, ledger.lacking(run)?);
     let (arrived, wanted) = (jobs.len(), manifest.requested.len());
-    if arrived as u128 != wanted {
+    // Of a list that grows, what was not asked for yet is not lacking.
+    if arrived as u128 != wanted && !manifest.grows() {
         return Err(RestError::Scripts { arrived, wanted });
     }
     jobs.retain(|job| job.span().is_some_and(|place| lacking.contains(place.first())));

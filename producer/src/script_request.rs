@@ -6,9 +6,10 @@ use std::{
 };
 
 use shared::{
+    input::Input,
     job::{Arch, Engine, Job, Task, Urgency},
     messages::{MAX_PART_BYTES, MaxDead, RunOpened, RunPart, ScriptOutputs},
-    script::{InvalidPath, Script, check_path, sidecar},
+    script::{InvalidPath, OUTPUT, Script, check_path, sidecar},
     settings::{Settings, StepPreset},
     spans::Span,
     wire::Wire as _,
@@ -16,13 +17,16 @@ use shared::{
 
 use crate::{
     aggregate::now,
+    chunks::{CHUNK, Chunk},
     jobs_file::{Entry, MAX_TIMEOUT},
 };
 
 pub use crate::script_request_error::ScriptRequestError;
 
+/// What a step's arguments say in place of its preset's `sample_size`.
+pub const SAMPLE_SIZE: &str = "{sample_size}";
 /// A script without a time limit of its own or its preset's is ended after so many seconds.
-const DEFAULT_TIMEOUT: f64 = 2.0 * 3600.0;
+pub(crate) const DEFAULT_TIMEOUT: f64 = 2.0 * 3600.0;
 
 /// What is asked of a run beside its jobs.
 #[derive(Debug, Clone)]
@@ -50,6 +54,8 @@ pub struct ScriptRun {
     pub options: ScriptOptions,
     /// The jobs, in the file's order; their run is named when they are published.
     pub jobs: Vec<Job>,
+    /// The chunks that they work on, to be kept where workers find them.
+    pub chunks: Vec<Chunk>,
     /// Their places in the file's list.
     requested: Span,
     /// What people should know before it is published.
@@ -101,7 +107,33 @@ impl ScriptRun {
             );
         }
         let requested = Span::half_open(0, jobs.len() as u128).ok_or(ScriptRequestError::NoJobs)?;
-        Ok(Self { options, jobs, requested, notes })
+        Ok(Self { options, jobs, chunks: Vec::new(), requested, notes })
+    }
+
+    /// The run of a step over survivors: its preset's script once for each chunk, which `cut` makes
+    /// of the preset's `chunk_size`.
+    ///
+    /// # Errors
+    /// [`ScriptRequestError`], or that of `cut`.
+    pub fn over<E: From<ScriptRequestError>>(
+        options: ScriptOptions,
+        settings: &Settings,
+        cut: impl FnOnce(u64) -> Result<Vec<Chunk>, E>,
+    ) -> Result<Self, E> {
+        let step = options.step.clone();
+        let lacks = |lacks| ScriptRequestError::Preset { step: step.clone(), lacks };
+        let Some(preset) = settings.steps.get(&options.step) else {
+            return Err(lacks("is not there").into());
+        };
+        let asks = |what: &str| preset.args.iter().any(|arg| arg.contains(what));
+        if !asks(CHUNK) {
+            return Err(lacks("has no argument {chunk}").into());
+        }
+        let size = preset.chunk_size.filter(|size| *size > 0);
+        let chunks = cut(size.ok_or_else(|| lacks("has no chunk_size"))?)?;
+        let writes = asks(OUTPUT);
+        let entries = chunks.iter().map(|chunk| Entry::over(chunk, writes)).collect();
+        Ok(Self { chunks, ..Self::new(entries, options, settings)? })
     }
 
     /// The manifest of the run called `run`.
@@ -187,15 +219,16 @@ impl ScriptRun {
 }
 
 /// The script folders of this machine.
-struct Folders(Vec<PathBuf>);
+pub(crate) struct Folders(Vec<PathBuf>);
 
 impl Folders {
-    fn of(settings: &Settings) -> Self {
+    /// As the settings say.
+    pub(crate) fn of(settings: &Settings) -> Self {
         Self(settings.scripts.folders.iter().map(PathBuf::from).collect())
     }
 
     /// Refuses a script that can be seen to be missing: where a folder is configured and is here.
-    fn check(&self, job: &str, script: &str) -> Result<(), ScriptRequestError> {
+    pub(crate) fn check(&self, job: &str, script: &str) -> Result<(), ScriptRequestError> {
         let missing = self.0.iter().all(|folder| folder.is_dir() && !folder.join(script).is_file());
         if self.0.is_empty() || !missing {
             return Ok(());
@@ -225,9 +258,7 @@ fn script(
     check_path("script", &name).map_err(path)?;
     let args = entry.args.clone().or_else(|| preset.map(|preset| preset.args.clone()));
     let args = args.unwrap_or_default();
-    if args.iter().any(|arg| arg.contains("{chunk}")) {
-        return Err(ScriptRequestError::Chunk { job: job() });
-    }
+    let args = filled(args, entry, options, preset)?;
     let output = entry.output.as_deref().map(|declared| inside(entry, declared, options));
     let output = output.transpose()?;
     let declared = entry.output.clone().filter(|declared| Some(declared) != output.as_ref());
@@ -241,12 +272,41 @@ fn script(
         gpu: entry.gpu,
         step: options.step.clone(),
         concurrency: preset.and_then(|preset| preset.concurrency),
-        inputs: Vec::new(),
+        inputs: entry.chunk.iter().cloned().collect(),
         staged: None,
     };
     let checked = script.validate();
     checked.map_err(|source| ScriptRequestError::Script { job: job(), source })?;
     Ok(script)
+}
+
+/// Arguments with everything in place of what stands for it that is known before it runs.
+fn filled(
+    args: Vec<String>,
+    entry: &Entry,
+    options: &ScriptOptions,
+    preset: Option<&StepPreset>,
+) -> Result<Vec<String>, ScriptRequestError> {
+    let chunk = entry.chunk.as_ref().map(Input::placeholder);
+    let sample_size = preset.and_then(|preset| preset.sample_size).map(|size| size.to_string());
+    let fill = |arg: String| {
+        let arg = match &chunk {
+            Some(chunk) => arg.replace(CHUNK, chunk),
+            None if arg.contains(CHUNK) => {
+                return Err(ScriptRequestError::NoChunk { job: entry.id.clone() });
+            }
+            None => arg,
+        };
+        match &sample_size {
+            Some(size) => Ok(arg.replace(SAMPLE_SIZE, size)),
+            None if arg.contains(SAMPLE_SIZE) => {
+                let (job, step) = (entry.id.clone(), options.step.clone());
+                Err(ScriptRequestError::NoSampleSize { job, step })
+            }
+            None => Ok(arg),
+        }
+    };
+    args.into_iter().map(fill).collect()
 }
 
 /// The path of a declared output inside the output folder.
@@ -308,7 +368,10 @@ fn job(entry: Entry, script: Script, options: &ScriptOptions, preset: Option<&St
 }
 
 /// A job must end before the broker takes its delivery back.
-fn check_consumer_timeout(settings: &Settings, job: &Job) -> Result<(), ScriptRequestError> {
+pub(crate) fn check_consumer_timeout(
+    settings: &Settings,
+    job: &Job,
+) -> Result<(), ScriptRequestError> {
     let most = settings.longest_held(job.time_limit_seconds);
     let allowed = settings.broker.consumer_timeout.0;
     if most < allowed {

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use shared::messages::KIND_STUDY;
 
 use crate::{
     ledger::{Ledger, LedgerError, RunRow, ScriptRow},
@@ -142,8 +143,11 @@ pub(crate) fn describe(summary: &RunSummary, records: &[ScriptRecord]) -> String
     if !rows.is_empty() {
         text += &output::table(["job", "state", "tries", "node", "seconds", ""], &rows);
     }
+    let grows = summary.kind.as_deref() == Some(KIND_STUDY);
     let more = jobs.published.saturating_sub(rows.len() as u64);
-    if more > 0 && !rows.is_empty() {
+    if more > 0 && grows && !summary.is_ended() {
+        text += &format!("and {more} more, or not asked for yet: --limit shows more\n");
+    } else if more > 0 && !rows.is_empty() {
         text += &format!("and {more} more: --limit shows more\n");
     }
     text

@@ -30,10 +30,13 @@ pub struct RunSummary {
     pub run: String,
     /// The pipeline step.
     pub step: Option<String>,
-    /// `sieve`, `reverse_sieve`, `correlation`, `analysis` or `script`.
+    /// `sieve`, `reverse_sieve`, `correlation`, `analysis`, `script` or `study`.
     pub kind: Option<String>,
     /// `open`, `paused`, `complete`, `cancelled` or `failed`.
     pub state: String,
+    /// Its epoch: what is published of it must have it.
+    #[serde(default)]
+    pub epoch: u32,
     /// The generator.
     pub family: Option<String>,
     /// `forward`, `reverse` or `both`.
@@ -262,6 +265,7 @@ impl RunSummary {
             step: manifest.map(|m| m.step.clone()),
             kind: manifest.map(|m| m.kind.clone()),
             state: run.state.name().to_owned(),
+            epoch: run.epoch,
             family: manifest.and_then(RunOpened::generator).map(str::to_owned),
             direction: sieve.map(|sieve| sieve.direction),
             mode: sieve.map(|sieve| sieve.mode),

@@ -17,6 +17,9 @@ use crate::{
 /// The most bytes of candidates or jobs in one [`RunPart`].
 pub const MAX_PART_BYTES: usize = 512 * 1024;
 
+/// What [`RunOpened::kind`] is of the trials of a study.
+pub const KIND_STUDY: &str = "study";
+
 /// A run's manifest: what the ledger must know of it, published before its first job.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunOpened {
@@ -26,7 +29,7 @@ pub struct RunOpened {
     pub epoch: u32,
     /// The pipeline step, `2` for sieves.
     pub step: String,
-    /// `sieve`, `reverse_sieve`, `correlation`, `analysis`, `script`, or `verify` for a
+    /// `sieve`, `reverse_sieve`, `correlation`, `analysis`, `script`, `study`, or `verify` for a
     /// verification of another run.
     pub kind: String,
     /// A sieve's question; `None` for statistics.
@@ -84,6 +87,13 @@ impl RunOpened {
     pub fn generator(&self) -> Option<&'static str> {
         let sieve = self.sieve.as_ref().map(|sieve| sieve.family.name());
         sieve.or(self.statistics.as_ref().map(Statistics::generator))
+    }
+
+    /// Whether its list of scripts is not known when it opens: `requested` has a place for each
+    /// that may be asked for, and every job brings a [`RunPart`] of its own with it.
+    #[must_use]
+    pub fn grows(&self) -> bool {
+        self.scripts.is_some() && self.kind == KIND_STUDY
     }
 
     /// What must be covered for the run to be complete.

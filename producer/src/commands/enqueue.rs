@@ -72,8 +72,7 @@ struct Enqueued {
 /// Plans and publishes.
 pub(crate) async fn enqueue(context: &Context, args: EnqueueArgs) -> Result<(), Failure> {
     let dir = args.output_dir.as_deref();
-    let resolved =
-        script_args::resolve(&args.step, &args.scripts, &args.sieve, dir, &context.settings)?;
+    let resolved = script_args::resolve(&args.step, &args.scripts, &args.sieve, dir, context)?;
     if let Some(run) = resolved {
         return scripts::enqueue(context, args, run).await;
     }
@@ -129,7 +128,7 @@ pub(super) async fn watch(context: &Context, run: &str) -> Result<Watch, Failure
     }
 }
 
-async fn wait_for_ledger(context: &Context) -> Result<Ledger, Failure> {
+pub(crate) async fn wait_for_ledger(context: &Context) -> Result<Ledger, Failure> {
     let deadline = tokio::time::Instant::now() + LEDGER_PATIENCE;
     while tokio::time::Instant::now() < deadline {
         if let Some(ledger) = Ledger::read(&context.home)? {

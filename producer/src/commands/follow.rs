@@ -172,7 +172,7 @@ pub(super) fn progress_bar() -> Bar {
 }
 
 /// A bar on stderr, where somebody watches it.
-pub(super) fn drawn(
+pub(crate) fn drawn(
     length: u64,
     template: &str,
     keys: impl FnOnce(ProgressStyle) -> ProgressStyle,

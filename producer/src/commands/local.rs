@@ -19,9 +19,49 @@ const MOST_STARTS: u32 = 5;
 /// How long a child may take to end in good order, beyond the worker's own grace.
 const ENDING: Duration = Duration::from_secs(10);
 
+/// The worker and the aggregator of a run on this machine.
+#[derive(Debug)]
+pub(crate) struct Services {
+    worker: Part,
+    aggregator: Part,
+}
+
+impl Services {
+    /// Starts both for the run in `folder`, with these arguments beside the usual ones.
+    pub(crate) fn start(
+        folder: &Path,
+        config: Option<&Path>,
+        worker: &[&str],
+        aggregator: &[&str],
+    ) -> Result<Self, Failure> {
+        let aggregator = [&["aggregate"], aggregator].concat();
+        let worker = [&["--eager"], worker].concat();
+        let aggregator = Part::start("producer", &aggregator, folder, config)?;
+        let worker = Part::start("worker", &worker, folder, config)?;
+        Ok(Self { worker, aggregator })
+    }
+
+    /// Starts again whichever ends by itself; returns when one has done so too often.
+    pub(crate) async fn keep(&mut self) -> Result<(), Failure> {
+        tokio::select! {
+            failure = self.worker.keep() => failure,
+            failure = self.aggregator.keep() => failure,
+        }
+    }
+
+    /// Ends both: the worker first, so that what its jobs have done so far still reaches the
+    /// ledger.
+    pub(crate) async fn end(&mut self, grace: Duration) -> Result<(), Failure> {
+        for part in [&mut self.worker, &mut self.aggregator] {
+            part.end(grace).await.map_err(Failure::internal)?;
+        }
+        Ok(())
+    }
+}
+
 /// One child of a local run: a program, its log, and how often it was started.
 #[derive(Debug)]
-pub(super) struct Part {
+struct Part {
     name: &'static str,
     program: PathBuf,
     args: Vec<String>,
@@ -33,7 +73,7 @@ pub(super) struct Part {
 
 impl Part {
     /// Starts `name` (a binary beside this one) for the run in `folder`.
-    pub(super) fn start(
+    fn start(
         name: &'static str,
         args: &[&str],
         folder: &Path,
@@ -79,7 +119,7 @@ impl Part {
     }
 
     /// Waits until the child ends by itself, which it should not, and starts it again.
-    pub(super) async fn keep(&mut self) -> Result<(), Failure> {
+    async fn keep(&mut self) -> Result<(), Failure> {
         loop {
             let status = self.child.wait().await.map_err(Failure::internal)?;
             if self.starts >= MOST_STARTS {
@@ -105,7 +145,7 @@ impl Part {
 
     /// Asks the child to end and waits for it; kills it when it takes longer than `grace` and
     /// some.
-    pub(super) async fn end(&mut self, grace: Duration) -> io::Result<()> {
+    async fn end(&mut self, grace: Duration) -> io::Result<()> {
         if let Some(pid) = self.child.id().and_then(|id| Pid::from_raw(id.cast_signed())) {
             kill_process(pid, Signal::TERM)?;
         }

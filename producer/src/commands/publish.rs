@@ -132,7 +132,7 @@ impl Prepared {
 
 /// Publishes a run's manifest and its parts to `results`, then its jobs to `queues`, then rings.
 /// Nothing is published when a queue is missing.
-pub(super) async fn publish_run(
+pub(crate) async fn publish_run(
     broker: &dyn Broker,
     (results, manifest, parts): (&str, RunOpened, Vec<RunPart>),
     jobs: impl Iterator<Item = Job>,
@@ -165,14 +165,15 @@ pub(super) async fn publish_run(
     Ok(())
 }
 
-async fn ring(broker: &dyn Broker, queues: BTreeSet<String>) -> Result<(), BrokerError> {
+/// Tells workers that jobs are in `queues`.
+pub(crate) async fn ring(broker: &dyn Broker, queues: BTreeSet<String>) -> Result<(), BrokerError> {
     let bell = Bell { queues: queues.into_iter().collect() };
     let bell = wire::encode(&bell).map_err(|error| BrokerError::Internal(error.to_string()))?;
     broker.broadcast(bell).await
 }
 
 /// A fresh run id: when, and four random letters.
-pub(super) fn fresh_run_id() -> String {
+pub(crate) fn fresh_run_id() -> String {
     let random = uuid::Uuid::new_v4().simple().to_string();
     #[expect(clippy::cast_possible_truncation, reason = "whole seconds since 1970")]
     let seconds = now() as i64;

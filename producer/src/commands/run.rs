@@ -17,7 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{
     enqueue::run_failed,
     follow::{Watch, progress_bar},
-    local::Part,
+    local::Services,
     publish::{fresh_run_id, prepare},
     scripts,
     status::describe,
@@ -95,8 +95,7 @@ pub(crate) async fn run(context: &Context, args: RunArgs) -> Result<(), Failure>
 /// Plans a new run and publishes it to a broker of its own.
 async fn begin(context: &Context, args: &RunArgs) -> Result<String, Failure> {
     let dir = args.output_dir.as_deref();
-    let resolved =
-        script_args::resolve(&args.step, &args.scripts, &args.sieve, dir, &context.settings)?;
+    let resolved = script_args::resolve(&args.step, &args.scripts, &args.sieve, dir, context)?;
     if let Some(scripts) = resolved {
         return begin_scripts(context, args, &scripts).await;
     }
@@ -153,7 +152,7 @@ async fn begin_scripts(
     make(&folder)?;
     output::say(format!("run {name}: {} scripts", scripts.jobs.len()));
     let broker = local_broker(&folder).await?;
-    let published = scripts::publish(scripts, &name, broker.as_ref()).await;
+    let published = scripts::publish(scripts, &name, broker.as_ref(), &folder).await;
     broker.close().await;
     published?;
     Ok(name)
@@ -172,7 +171,7 @@ fn refuse_a_known_name(context: &Context, name: &str) -> Result<Option<Ledger>, 
     Ok(home_ledger)
 }
 
-fn make(folder: &Path) -> Result<(), Failure> {
+pub(crate) fn make(folder: &Path) -> Result<(), Failure> {
     fs::create_dir_all(folder).map_err(|error| {
         Failure::unreachable(format!("the folder {} can't be made: {error}", folder.display()))
     })
@@ -187,7 +186,7 @@ fn begin_again(context: &Context, name: &str) -> Result<String, Failure> {
     Ok(name.to_owned())
 }
 
-async fn local_broker(folder: &Path) -> Result<Arc<dyn Broker>, Failure> {
+pub(crate) async fn local_broker(folder: &Path) -> Result<Arc<dyn Broker>, Failure> {
     let instance = format!("run-{}", std::process::id());
     let identity = Identity { node: host_name(), instance, role: "producer" };
     let settings = shared::settings::BrokerSettings::at("embedded:");
@@ -211,37 +210,31 @@ async fn work(
     drop(Ledger::write(folder)?);
     let ledger = Ledger::read(folder)?.ok_or_else(|| Failure::no_run(name, folder))?;
     let output_dir = args.output_dir.as_deref().map(absolute).transpose()?;
-    let mut aggregate = vec!["aggregate"];
+    let mut aggregate = Vec::new();
     if let Some(dir) = &output_dir {
         aggregate.extend(["--output-dir", dir]);
     }
     let config = context.layers.file();
-    let mut aggregator = Part::start("producer", &aggregate, folder, config)?;
-    let mut worker = Part::start("worker", &["--eager"], folder, config)?;
+    let mut services = Services::start(folder, config, &[], &aggregate)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::internal)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::internal)?;
     let mut watch = Watch::new(ledger, name.to_owned());
     let bar = progress_bar();
     let ended = tokio::select! {
         ended = watch.until_ended(args.limit, |step| bar.show(step)) => ended.map(Some),
-        failure = worker.keep() => failure.map(|()| None),
-        failure = aggregator.keep() => failure.map(|()| None),
+        failure = services.keep() => failure.map(|()| None),
         _ = interrupt.recv() => Ok(None),
         _ = terminate.recv() => Ok(None),
     };
     bar.finish();
-    // The worker first, so that what its jobs have done so far still reaches the ledger.
-    let grace = context.settings.worker.grace.duration();
-    for part in [&mut worker, &mut aggregator] {
-        part.end(grace).await.map_err(Failure::internal)?;
-    }
+    services.end(context.settings.worker.grace.duration()).await?;
     ended?.ok_or_else(|| Failure {
         code: exit_codes::INTERRUPTED,
         message: format!("interrupted; nothing is lost: producer run --resume {name}"),
     })
 }
 
-fn absolute(path: &Path) -> Result<String, Failure> {
+pub(crate) fn absolute(path: &Path) -> Result<String, Failure> {
     let path = std::path::absolute(path).map_err(Failure::usage)?;
     path.into_os_string()
         .into_string()

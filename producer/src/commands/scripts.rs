@@ -1,6 +1,6 @@
 //! `producer enqueue` and `producer run` of the script steps.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{collections::BTreeSet, net::IpAddr, path::Path};
 
 use serde::Serialize;
 use shared::{
@@ -15,6 +15,7 @@ use super::{
 use crate::{
     context::{Context, check_run_name},
     failure::Failure,
+    job_inputs::JobInputs,
     output,
     script_request::ScriptRun,
     summary::{HalfOpen, RunSummary},
@@ -64,7 +65,7 @@ pub(super) async fn enqueue(
     let watch = if args.wait { Some(watch(context, &run).await?) } else { None };
     refuse_a_known_name(context, &run)?;
     let broker = context.broker("producer", Patience::COMMAND).await?;
-    let published = publish(&scripts, &run, broker.as_ref()).await;
+    let published = publish(&scripts, &run, broker.as_ref(), &context.home).await;
     broker.close().await;
     published?;
     let manifest = scripts.manifest(&run, 0);
@@ -85,12 +86,18 @@ pub(super) async fn enqueue(
     }
 }
 
-/// Publishes a run of scripts.
+/// Publishes a run of scripts, after everything that its jobs read was put into the data folder
+/// `home`.
 pub(super) async fn publish(
     scripts: &ScriptRun,
     run: &str,
     broker: &dyn Broker,
+    home: &Path,
 ) -> Result<(), Failure> {
+    let inputs = JobInputs::of(home);
+    for chunk in &scripts.chunks {
+        inputs.bytes(&chunk.input.name, &chunk.bytes)?;
+    }
     let parts = scripts.parts(run);
     let manifest = scripts.manifest(run, parts.len());
     let queues: BTreeSet<String> = scripts.jobs(run).map(|job| job.queue()).collect();

@@ -16,6 +16,7 @@ use shared::{
     blobs::Blobs,
     job::{Arch, Job},
     outcome::{Failure, Return, Verdict},
+    runner::ENV_RUNNER,
     script::{OUTPUT, Script},
 };
 use tokio::{
@@ -36,7 +37,7 @@ use crate::{
     endpoint,
     job::{self, Bench, Taken, failed, returned},
     lease::Lease,
-    slots::Slot,
+    slots::{Slot, runner_of},
     spawn::{Start, Ties},
 };
 
@@ -255,6 +256,7 @@ fn start_of(
         ("RIGQUEUE_RUN", job.run.clone()),
         ("RIGQUEUE_JOB", job.id.clone()),
         ("RIGQUEUE_ATTEMPT", job.attempt.to_string()),
+        (ENV_RUNNER, slot.runner.with_file_name(runner_of(Arch::Cpu)).display().to_string()),
     ];
     if let Some(output) = output.as_ref().and_then(|path| path.to_str()) {
         own.push(("RIGQUEUE_OUTPUT", output.to_owned()));

@@ -1,5 +1,5 @@
 //! Endpoint slots and the handler that is shipped for them, against the local server of RunPod's own
-//! package (`make endpoints` installs it).
+//! package (`make python` installs it).
 
 use std::{
     fs,
@@ -34,7 +34,7 @@ impl Service {
         let own = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
         let python = own.join("../target/runpod/bin/python");
         if !own.join("../target/runpod/version").is_file() {
-            println!("skipped: target/runpod is not there; `make endpoints` installs it");
+            println!("skipped: target/runpod is not there; `make python` installs it");
             return None;
         }
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
