@@ -4,6 +4,9 @@ Put it into the endpoint's image beside the scripts and start it there:
 
     RIGQUEUE_SCRIPTS=/opt/scripts python endpoint_handler.py
 
+Scripts that need RigQueue's generators find the program for them in RIGQUEUE_RUNNER, if the image sets it
+(runner-cpu).
+
 Scripts are taken from the folder RIGQUEUE_SCRIPTS alone (this file's own unless set), each in a
 process and a working folder of its own, and never through a shell. What is said of it is judged by
 the worker that asked, by the same rules as a script on a rig: docs/worker.md.

@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     child::{Ended, Order, Orders},
-    job::{Taken, failed, returned, why},
+    job::{Taken, failed, now, returned, why},
     output::{Stdout as _, Tail},
     scripts::{End, Text, judge, look, pass_on},
 };
@@ -43,6 +43,8 @@ const AROUND: Duration = Duration::from_secs(60);
 const CALL_OFF: Duration = Duration::from_secs(10);
 /// The shortest time limit that services take.
 const SHORTEST: Duration = Duration::from_secs(5);
+/// How long a job may stand in the service's queue however long it was kept before.
+const LEAST_QUEUE: Duration = Duration::from_secs(30);
 /// What is said of a job that the service ended by force.
 const FORCE: i32 = Signal::KILL.as_raw();
 
@@ -69,7 +71,7 @@ pub(crate) async fn attempt(
     };
     let (told, heard) = watch::channel(None);
     let answered = tokio::select! {
-        answered = converse(endpoint, &taken.job, script, body, heard) => answered,
+        answered = converse(endpoint, taken, script, body, heard) => answered,
         never = pass_on(orders, told, drain) => match never {},
     };
     match answered {
@@ -149,11 +151,12 @@ fn seconds(seconds: f64) -> Duration {
 /// Hands a job over and asks after it until there is an answer, or none to be had.
 async fn converse(
     endpoint: &Arc<Endpoint>,
-    job: &Job,
+    taken: &Taken,
     script: &Script,
     body: Arc<Vec<u8>>,
     mut orders: Orders,
 ) -> Result<Answer, Early> {
+    let job = &taken.job;
     // What is being handed over must be known to be called off: only haste does not wait for it.
     let handed_over = tokio::select! {
         told = endpoint.ask(Call::Run(body), &orders) => told,
@@ -171,6 +174,9 @@ async fn converse(
     let id = told.id.clone();
     tracing::debug!(run = job.run, job = job.id, endpoint = endpoint.host, id, "handed over");
     let begun = Instant::now();
+    // The broker takes a delivery back that is held for too long, and this one may have been kept.
+    let kept = seconds((now() - taken.at).max(0.0));
+    let patience = endpoint.queue.saturating_sub(kept).max(endpoint.queue.min(LEAST_QUEUE));
     let limit = seconds(job.time_limit_seconds);
     let mut at_work: Option<Instant> = None;
     let mut wait = FIRST_LOOK;
@@ -184,8 +190,8 @@ async fn converse(
                 return Err(Early::Failed(Failure::Timeout, why));
             }
             Status::TimedOut => return Err(Early::busy("the job was in its queue for too long")),
-            Status::InQueue if begun.elapsed() >= endpoint.queue => {
-                let why = format!("the job was in its queue for {:?}", endpoint.queue);
+            Status::InQueue if begun.elapsed() >= patience => {
+                let why = format!("the job was in its queue for {patience:?}");
                 endpoint.failed(&why, false);
                 endpoint.call_off(id).await;
                 return Err(Early::busy(why));

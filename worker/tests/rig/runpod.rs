@@ -45,7 +45,7 @@ impl Service {
             .arg(port.to_string())
             .current_dir(rig.folder.path())
             .env("RIGQUEUE_SCRIPTS", scripts)
-            .env("RUNPOD_AI_API_KEY", "a secret of the service's")
+            .env("RUNPOD_TEST_SECRET", "a secret of the service's")
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
