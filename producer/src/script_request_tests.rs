@@ -17,6 +17,7 @@ fn options(output_dir: Option<&str>) -> ScriptOptions {
         max_attempts: 3,
         output_dir: output_dir.map(PathBuf::from),
         preserve_paths: false,
+        staged: None,
     }
 }
 

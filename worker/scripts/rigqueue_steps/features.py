@@ -78,7 +78,7 @@ class Parts(NamedTuple):
         """The cuts, of `count` draws."""
         old, new = round(count * self.old), round(count * self.new)
         if self.train is not None:
-            start = min(survivor.offset, len(draws) - min(survivor.window, len(draws)))
+            start = min(survivor.start, len(draws) - min(survivor.window, len(draws)))
             share = round(count * self.train / len(draws))
             old = share if survivor.reverse else min(count, self.train - start)
         if old < LEAST or (self.new > self.old and new - old < LEAST):
@@ -109,7 +109,7 @@ def aligned(survivor: Survivor, draws: np.ndarray) -> np.ndarray:
     """The draws that a survivor's sequence is compared with, in its order: from its window's first
     draw on; for one found in reverse order from its window's last draw back."""
     window = min(survivor.window, len(draws))
-    start = min(survivor.offset, len(draws) - window)
+    start = min(survivor.start, len(draws) - window)
     return draws[: start + window][::-1] if survivor.reverse else draws[start:]
 
 
@@ -121,7 +121,7 @@ def look(
     groups: dict[tuple[Any, ...], list[int]] = defaultdict(list)
     for index, survivor in enumerate(survivors):
         wanted = min(len(aligned(survivor, draws)), max(depth, survivor.window))
-        key = (survivor.family, survivor.modulus, survivor.reverse, survivor.offset, survivor.window)
+        key = (survivor.family, survivor.modulus, survivor.reverse, survivor.start, survivor.window)
         groups[(*key, reach(survivor, wanted))].append(index)
     rows = len(survivors)
     looked = Looked(

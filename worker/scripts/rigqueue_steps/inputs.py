@@ -22,13 +22,23 @@ class Survivor(NamedTuple):
     seed: int
     family: str
     modulus: int
-    offset: int  # Outputs passed over before anything else, and the window's first draw.
+    offset: int  # Outputs passed over before anything else.
     window: int  # Draws that it was found with.
+    start: int  # The file's draw that its window begins with.
     skip: int
     reverse: bool  # Found on the draws in reverse order.
     strategy: int | None  # Of variable skips.
     skips: tuple[int, ...] | None  # The same: before each draw of the window.
     record: dict[str, Any]  # As it was read.
+
+
+def _lines(path: str) -> list[int] | None:
+    """The integers of a file that holds nothing else."""
+    try:
+        words = Path(path).read_text().split()
+    except (OSError, ValueError):
+        return None
+    return [int(word) for word in words] if all(word.isdigit() for word in words) else None
 
 
 def _load(path: str) -> Any:
@@ -41,8 +51,9 @@ def _load(path: str) -> Any:
 
 
 def read_draws(path: str) -> np.ndarray:
-    """Draws in the file's order: integers, or objects with `full_state` or `draw`."""
-    listed = _load(path)
+    """Draws in the file's order: JSON integers, or objects with `full_state` or `draw`; or one
+    integer a line."""
+    listed = _lines(path) or _load(path)
     if isinstance(listed, dict):
         listed = listed.get("draws")
     if not isinstance(listed, list) or not listed:
@@ -86,6 +97,8 @@ def survivor_of(record: Any, family: str | None = None, modulus: int = MODULUS, 
         modulus=_number(record, ["modulus"], modulus),
         offset=_number(record, ["offset", "advance"], offset),
         window=_number(record, ["window", "total"], WINDOW),
+        # A search begins its window where it advances to, unless it is told otherwise.
+        start=_number(record, ["window_offset", "offset", "advance"], offset),
         skip=_number(record, ["skip", "best_skip"], 0),
         reverse=record.get("direction") == "reverse",
         strategy=None if skips is None else int(strategy or 0),

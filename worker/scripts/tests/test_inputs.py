@@ -20,6 +20,9 @@ class Inputs(unittest.TestCase):
         fleet = [{"date": "d", "session": "noon", "draw": 8}, {"draw": 1, "full_state": 1 << 63}, {"draw": "007"}]
         self.assertEqual(read_draws(written(self.folder, "d", fleet)).tolist(), [8, 1 << 63, 7])
         self.assertEqual(read_draws(written(self.folder, "d", [5, 6])).tolist(), [5, 6])
+        lines = self.folder / "lines"
+        lines.write_text("5\n006\n")
+        self.assertEqual(read_draws(str(lines)).tolist(), [5, 6])
         for bad, words in ([], "no list"), ([{"date": "d"}], "entry 1"), ([1, -1], "entry 2"), ([True], "entry 1"):
             with self.assertRaisesRegex(StepError, words):
                 read_draws(written(self.folder, "d", bad))
@@ -32,7 +35,7 @@ class Inputs(unittest.TestCase):
         both = read_survivors([one, two])
         self.assertEqual([survivor.seed for survivor in both], [4, 5, 9])
         self.assertIn("features", both[2].record)
-        self.assertEqual((both[0].offset, both[0].window, both[0].skip), (3, 12, 2))
+        self.assertEqual((both[0].offset, both[0].start, both[0].window, both[0].skip), (3, 3, 12, 2))
         with self.assertRaisesRegex(StepError, "there are no survivors"):
             read_survivors([written(self.folder, "none", [])])
 

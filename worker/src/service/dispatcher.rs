@@ -237,6 +237,9 @@ impl Service {
             self.pulse.news();
         }
         self.tend_devices(now);
+        if self.bench.scripts.staging.has_changed() {
+            self.pulse.news();
+        }
         if self.pulse.due() {
             self.beat();
         }
@@ -272,6 +275,12 @@ impl Service {
         }
     }
 
+    /// Whether more scripts are taken: while one waits for its step, pieces alone pass it, and while
+    /// files are put on the ramdisk none would find what it needs there.
+    fn takes_scripts(&self) -> bool {
+        self.kept.is_empty() && !self.bench.scripts.staging.is_pending()
+    }
+
     /// A look for a slot of this machine, with the tokens that its job would need.
     fn look_here(&mut self) -> Option<(Look, Permit)> {
         let allowed = self.node.gate.allowed();
@@ -280,8 +289,7 @@ impl Service {
             return None;
         }
         let arch = self.arch;
-        // While a script waits for its step, pieces pass it, and no other script is taken.
-        let runs_scripts = self.kept.is_empty() && !self.bench.scripts.folders.is_empty();
+        let runs_scripts = self.takes_scripts() && !self.bench.scripts.folders.is_empty();
         let mut script = None;
         let look = self.looks.begin(|kind| match kind {
             Kind::Piece => true,
@@ -305,7 +313,7 @@ impl Service {
     fn look_away(&mut self) -> Option<(Look, Permit)> {
         let away = self.seats.open_away();
         if away.is_empty()
-            || !self.kept.is_empty()
+            || !self.takes_scripts()
             || self.takes.len() >= self.seats.open() + away.len()
         {
             return None;
