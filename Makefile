@@ -64,8 +64,9 @@ devices:  ## install what the device code is tested with: PoCL, and NVRTC in tar
 	@sh .ci/install-opencl
 	@sh .ci/install-nvrtc
 
-python:  ## make target/python, with what the shipped scripts and studies need
+python:  ## make target/python, with what the shipped scripts and studies need, and target/runpod
 	@sh .ci/install-python
+	@sh .ci/install-runpod
 
 evidence:  ## what the compilers make of the device code for cards that are not here (docs/devices.md)
 	@sh .ci/install-nvrtc --ptxas
