@@ -6,7 +6,7 @@
 CARGO_TARGET_DIR ?= target
 DEMO_HOME = $(CURDIR)/target/demo
 
-.PHONY: help demo test test-rabbitmq4 bench chaos fuzz rabbitmq devices evidence fmt lint deny
+.PHONY: help demo test test-rabbitmq4 bench chaos fuzz rabbitmq devices python evidence fmt lint deny
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
@@ -23,7 +23,7 @@ demo:  ## build, then find the seed behind examples/java_random/draws.txt among 
 # Where libOpenCL is, runner-opencl is built and tested with the rest.
 DEVICES = $(shell cc -lOpenCL -shared -o /dev/null 2>/dev/null && echo --features kernels/opencl)
 
-test: rabbitmq devices  ## install what the tests need, then build and run all of them
+test: rabbitmq devices python  ## install what the tests need, then build and run all of them
 	cargo build --release --workspace --bins --tests --locked $(DEVICES)
 	cargo test --release --workspace --locked --no-fail-fast $(DEVICES)
 
@@ -56,6 +56,9 @@ rabbitmq:  ## install RabbitMQ for the tests, as a program and not as a service
 devices:  ## install what the device code is tested with: PoCL, and NVRTC in target/nvidia
 	@sh .ci/install-opencl
 	@sh .ci/install-nvrtc
+
+python:  ## make target/python, with what the shipped scripts and studies need
+	@sh .ci/install-python
 
 evidence:  ## what the compilers make of the device code for cards that are not here (docs/devices.md)
 	@sh .ci/install-nvrtc --ptxas

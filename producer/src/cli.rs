@@ -19,7 +19,8 @@ use crate::{
     ask::Ask,
     commands::{
         self, AggregateArgs, DeadAction, EnqueueArgs, ExportArgs, NodeAction, RunArgs, RunName,
-        ScreenArgs, ServeArgs, StatusArgs, StudyAction, TopologyAction, VerifyArgs,
+        ScreenArgs, ServeArgs, StageArgs, StatusArgs, StreamArgs, StudyAction, TopologyAction,
+        VerifyArgs,
     },
     context::Context,
     failure::Failure,
@@ -89,6 +90,8 @@ enum Command {
         #[command(subcommand)]
         action: NodeAction,
     },
+    /// Put files on every node's ramdisk for the scripts of a step, or show where they stand
+    Stage(StageArgs),
     /// Write a run's survivors as JSON, CSV or NPZ, or its certificate
     Export(ExportArgs),
     /// Test a run's survivors and a random share of its intervals again
@@ -100,6 +103,8 @@ enum Command {
     },
     /// Test whether draws can come from a generator at all, whatever the seed
     Screen(ScreenArgs),
+    /// Print what a generator puts out, where a search would compare it with draws
+    Stream(StreamArgs),
     /// List the generators there are
     Families {
         /// Print JSON
@@ -215,12 +220,14 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Forget(run) => commands::order_run(context, run, Ask::Forget),
         Command::Dead { action } => commands::dead(context, &action),
         Command::Node { action } => commands::node(context, action),
+        Command::Stage(args) => commands::stage(context, args).await,
         Command::Status(args) => commands::status(context, args).await,
         Command::Runs { json } => commands::runs(context, json),
         Command::Export(args) => commands::export(context, &args),
         Command::Verify(args) => commands::verify(context, *args).await,
         Command::Screen(args) => commands::screen(args).await,
         Command::Study { action } => commands::study(context, *action).await,
+        Command::Stream(args) => commands::stream(args).await,
         Command::Families { json } => commands::families(json),
         Command::Topology { action } => commands::topology(context, action).await,
         Command::Config { action: ConfigAction::Show { json } } => {

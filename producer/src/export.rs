@@ -9,8 +9,9 @@ use std::{
 
 use serde::Serialize;
 use shared::{
+    npy,
     outcome::{Best, Sequences},
-    sieve::{Mode, Sieve},
+    sieve::{Direction, Mode, Sieve},
 };
 use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
 
@@ -97,10 +98,16 @@ pub enum ExportError {
 /// A survivor as the fleet's files hold it: `match_rate`, `best_skip`, `strategy_id` and
 /// `skip_sequence` are the old names of `rate`, `skip`, `strategy` and `skips`.
 #[derive(Debug, Serialize)]
-struct FileRecord<'a> {
+pub(crate) struct FileRecord<'a> {
     #[serde(flatten)]
     record: Record,
     family: &'a str,
+    /// Outputs and draws were compared modulo this.
+    modulus: u32,
+    /// How many outputs were passed over before anything else.
+    offset: u32,
+    /// Which order of the draws the seed was tested on.
+    direction: Direction,
     match_rate: f64,
     best_skip: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -192,21 +199,36 @@ fn mode(run: &RunRow) -> Mode {
 }
 
 fn write_json(ledger: &Ledger, run: &RunRow, out: &mut impl Write) -> Result<(), ExportError> {
-    let total = window(run);
-    let family = sieve(run).map_or("", |sieve| sieve.family.name());
     let mut array = Array::begin(out);
+    each_record(ledger, run, |record| array.push(&record))?;
+    array.end()
+}
+
+/// Hands out the survivors of a run as files have them, ascending by seed.
+///
+/// # Errors
+/// When the ledger can't be read, and whatever `each` returns.
+pub(crate) fn each_record<E: From<LedgerError>>(
+    ledger: &Ledger,
+    run: &RunRow,
+    mut each: impl FnMut(FileRecord<'_>) -> Result<(), E>,
+) -> Result<(), E> {
+    let total = window(run);
+    let Some(sieve) = sieve(run) else { return Ok(()) };
     ledger.each_survivor(run, |kept: Kept| {
         let record = Record::new(kept, total);
-        array.push(&FileRecord {
-            family,
+        each(FileRecord {
+            family: sieve.family.name(),
+            modulus: sieve.modulus,
+            offset: sieve.advance,
+            direction: sieve.direction,
             match_rate: record.rate,
             best_skip: record.skip,
             strategy_id: record.walk.strategy,
             skip_sequence: record.walk.skips.clone(),
             record,
         })
-    })?;
-    array.end()
+    })
 }
 
 fn write_csv(ledger: &Ledger, run: &RunRow, out: &mut impl Write) -> Result<(), ExportError> {
@@ -300,25 +322,11 @@ fn write_npz(
     for (name, kind, (rows, bytes)) in columns {
         let options = SimpleFileOptions::default().compression_method(CompressionMethod::Deflated);
         zip.start_file(format!("{name}.npy"), options).map_err(io::Error::from)?;
-        zip.write_all(&npy_header(kind, rows))?;
+        zip.write_all(&npy::header(kind, &[rows]))?;
         zip.write_all(&bytes)?;
     }
     zip.finish().map_err(io::Error::from)?;
     Ok(())
-}
-
-/// The header of a one-dimensional array in NumPy's format 1.0 (`numpy.lib.format`): the whole
-/// is padded to a multiple of 64 bytes.
-fn npy_header(kind: &str, rows: usize) -> Vec<u8> {
-    let mut dict =
-        format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': ({rows},), }}").into_bytes();
-    let prefix = 10;
-    dict.resize((prefix + dict.len() + 1).next_multiple_of(64) - prefix - 1, b' ');
-    dict.push(b'\n');
-    let mut header = b"\x93NUMPY\x01\x00".to_vec();
-    header.extend(u16::try_from(dict.len()).unwrap_or(u16::MAX).to_le_bytes());
-    header.extend(dict);
-    header
 }
 
 fn write_certificate(certificate: &Certificate, mut out: impl Write) -> Result<(), ExportError> {

@@ -246,6 +246,7 @@ mod tests {
             kept: Vec::new(),
             memory: None,
             informed: true,
+            staged: None,
             measured: Vec::new(),
             at: 0.0,
         }

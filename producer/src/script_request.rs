@@ -6,9 +6,10 @@ use std::{
 };
 
 use shared::{
+    input::{Input, STAGED, StagedSet},
     job::{Arch, Engine, Job, Task, Urgency},
     messages::{MAX_PART_BYTES, MaxDead, RunOpened, RunPart, ScriptOutputs},
-    script::{InvalidPath, Script, check_path},
+    script::{InvalidPath, OUTPUT, Script, check_path},
     settings::{Settings, StepPreset},
     spans::Span,
     wire::Wire as _,
@@ -16,11 +17,15 @@ use shared::{
 
 use crate::{
     aggregate::now,
+    chunks::{CHUNK, Chunk},
     jobs_file::{Entry, MAX_TIMEOUT},
+    local_files::LocalFiles,
 };
 
 pub use crate::script_request_error::ScriptRequestError;
 
+/// What a step's arguments say in place of its preset's `sample_size`.
+pub const SAMPLE_SIZE: &str = "{sample_size}";
 /// A script without a time limit of its own or its preset's is ended after so many seconds.
 pub(crate) const DEFAULT_TIMEOUT: f64 = 2.0 * 3600.0;
 
@@ -41,6 +46,8 @@ pub struct ScriptOptions {
     pub output_dir: Option<PathBuf>,
     /// Whether they lie in that folder itself.
     pub preserve_paths: bool,
+    /// The files that are staged for the step: jobs carry them that name them, or whose preset does.
+    pub staged: Option<StagedSet>,
 }
 
 /// A run of script jobs, ready to be published.
@@ -50,8 +57,12 @@ pub struct ScriptRun {
     pub options: ScriptOptions,
     /// The jobs, in the file's order; their run is named when they are published.
     pub jobs: Vec<Job>,
+    /// The chunks that they work on, to be kept where workers find them.
+    pub chunks: Vec<Chunk>,
     /// Their places in the file's list.
     requested: Span,
+    /// What its jobs read on this machine: to be kept before they are published.
+    pub files: LocalFiles,
     /// What people should know before it is published.
     pub notes: Vec<String>,
 }
@@ -71,9 +82,14 @@ impl ScriptRun {
         let mut outputs: BTreeMap<String, String> = BTreeMap::new();
         let mut jobs = Vec::with_capacity(entries.len());
         let mut wishes = BTreeSet::new();
+        let mut files = LocalFiles::default();
         for (index, entry) in (0u64..).zip(entries) {
             wishes.extend(entry.gpu);
-            let script = script(index, &entry, &options, preset)?;
+            let mut inputs = files
+                .inputs(&entry.inputs)
+                .map_err(|why| ScriptRequestError::Input { job: entry.id.clone(), why })?;
+            inputs.extend(entry.chunk.clone());
+            let script = script((index, inputs), &entry, &options, preset)?;
             folders.check(&entry.id, &script.name)?;
             if let Some(output) = script.output.clone()
                 && let Some(other) = outputs.insert(output.clone(), entry.id.clone())
@@ -100,7 +116,33 @@ impl ScriptRun {
             );
         }
         let requested = Span::half_open(0, jobs.len() as u128).ok_or(ScriptRequestError::NoJobs)?;
-        Ok(Self { options, jobs, requested, notes })
+        Ok(Self { options, jobs, chunks: Vec::new(), requested, files, notes })
+    }
+
+    /// The run of a step over survivors: its preset's script once for each chunk, which `cut` makes
+    /// of the preset's `chunk_size`.
+    ///
+    /// # Errors
+    /// [`ScriptRequestError`], or that of `cut`.
+    pub fn over<E: From<ScriptRequestError>>(
+        options: ScriptOptions,
+        settings: &Settings,
+        cut: impl FnOnce(u64) -> Result<Vec<Chunk>, E>,
+    ) -> Result<Self, E> {
+        let step = options.step.clone();
+        let lacks = |lacks| ScriptRequestError::Preset { step: step.clone(), lacks };
+        let Some(preset) = settings.steps.get(&options.step) else {
+            return Err(lacks("is not there").into());
+        };
+        let asks = |what: &str| preset.args.iter().any(|arg| arg.contains(what));
+        if !asks(CHUNK) {
+            return Err(lacks("has no argument {chunk}").into());
+        }
+        let size = preset.chunk_size.filter(|size| *size > 0);
+        let chunks = cut(size.ok_or_else(|| lacks("has no chunk_size"))?)?;
+        let writes = asks(OUTPUT);
+        let entries = chunks.iter().map(|chunk| Entry::over(chunk, writes)).collect();
+        Ok(Self { chunks, ..Self::new(entries, options, settings)? })
     }
 
     /// The manifest of the run called `run`.
@@ -177,6 +219,14 @@ impl ScriptRun {
         counts
     }
 
+    /// The staged files that its jobs need.
+    pub fn staged_files(&self) -> impl Iterator<Item = &Input> {
+        let needs =
+            |job: &Job| matches!(&job.task, Task::Script(script) if script.staged.is_some());
+        let needed = self.options.staged.as_ref().filter(|_| self.jobs.iter().any(needs));
+        needed.into_iter().flat_map(|set| &set.files)
+    }
+
     /// Whether any job writes a file.
     #[must_use]
     pub fn has_outputs(&self) -> bool {
@@ -210,7 +260,7 @@ impl Folders {
 }
 
 fn script(
-    index: u64,
+    (index, inputs): (u64, Vec<Input>),
     entry: &Entry,
     options: &ScriptOptions,
     preset: Option<&StepPreset>,
@@ -225,12 +275,13 @@ fn script(
     check_path("script", &name).map_err(path)?;
     let args = entry.args.clone().or_else(|| preset.map(|preset| preset.args.clone()));
     let args = args.unwrap_or_default();
-    if args.iter().any(|arg| arg.contains("{chunk}")) {
-        return Err(ScriptRequestError::Chunk { job: job() });
-    }
+    let args = filled(args, entry, options, preset)?;
     let output = entry.output.as_deref().map(|declared| inside(entry, declared, options));
     let output = output.transpose()?;
     let declared = entry.output.clone().filter(|declared| Some(declared) != output.as_ref());
+    let needs_set = preset.is_some_and(|preset| !preset.inputs.is_empty())
+        || args.iter().any(|arg| arg.contains(STAGED));
+    let staged = options.staged.clone().filter(|_| needs_set);
     let script = Script {
         index,
         name,
@@ -240,12 +291,41 @@ fn script(
         anywhere: entry.arch.or(options.arch).is_none(),
         gpu: entry.gpu,
         concurrency: preset.and_then(|preset| preset.concurrency),
-        inputs: Vec::new(),
-        staged: None,
+        inputs,
+        staged,
     };
     let checked = script.validate();
     checked.map_err(|source| ScriptRequestError::Script { job: job(), source })?;
     Ok(script)
+}
+
+/// Arguments with everything in place of what stands for it that is known before it runs.
+fn filled(
+    args: Vec<String>,
+    entry: &Entry,
+    options: &ScriptOptions,
+    preset: Option<&StepPreset>,
+) -> Result<Vec<String>, ScriptRequestError> {
+    let chunk = entry.chunk.as_ref().map(Input::placeholder);
+    let sample_size = preset.and_then(|preset| preset.sample_size).map(|size| size.to_string());
+    let fill = |arg: String| {
+        let arg = match &chunk {
+            Some(chunk) => arg.replace(CHUNK, chunk),
+            None if arg.contains(CHUNK) => {
+                return Err(ScriptRequestError::NoChunk { job: entry.id.clone() });
+            }
+            None => arg,
+        };
+        match &sample_size {
+            Some(size) => Ok(arg.replace(SAMPLE_SIZE, size)),
+            None if arg.contains(SAMPLE_SIZE) => {
+                let (job, step) = (entry.id.clone(), options.step.clone());
+                Err(ScriptRequestError::NoSampleSize { job, step })
+            }
+            None => Ok(arg),
+        }
+    };
+    args.into_iter().map(fill).collect()
 }
 
 /// The path of a declared output inside the output folder.

@@ -2,6 +2,8 @@
 
 use shared::script::InvalidScript;
 
+use crate::{chunks::CHUNK, script_request::SAMPLE_SIZE};
+
 /// A request for scripts that is refused.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -46,6 +48,14 @@ pub enum ScriptRequestError {
         /// Why.
         why: String,
     },
+    /// An input that can't be read, or two of one name.
+    #[error("job '{job}': {why}")]
+    Input {
+        /// The job.
+        job: String,
+        /// Why.
+        why: String,
+    },
     /// Two jobs with one output.
     #[error("job '{job}' declares the output '{output}' of job '{other}' too")]
     SameOutput {
@@ -70,13 +80,35 @@ pub enum ScriptRequestError {
         /// What the broker allows.
         allowed: f64,
     },
-    /// A preset that asks for chunks.
+    /// Arguments that ask for a chunk where there is none.
     #[error(
-        "job '{job}': its arguments name {{chunk}}, a chunk of survivors; give the arguments in the \
-         jobs file"
+        "job '{job}': its arguments name {CHUNK}, a chunk of survivors: give those by --survivors or \
+         --from-run in place of the jobs file, or the arguments in the jobs file"
     )]
-    Chunk {
+    NoChunk {
         /// The job.
         job: String,
+    },
+    /// Survivors for a step that does not say what to do with them.
+    #[error(
+        "survivors are for a step whose preset takes them: [steps.\"{step}\"] in the settings \
+         {lacks}; `producer config show` prints what is in force"
+    )]
+    Preset {
+        /// The step.
+        step: String,
+        /// What is missing.
+        lacks: &'static str,
+    },
+    /// Arguments that ask for a sample size where the preset has none.
+    #[error(
+        "job '{job}': its arguments name {SAMPLE_SIZE}, and [steps.\"{step}\"] in the settings has \
+         no sample_size"
+    )]
+    NoSampleSize {
+        /// The job.
+        job: String,
+        /// The step.
+        step: String,
     },
 }

@@ -2,10 +2,11 @@
 
 use std::fs;
 
+use serde_json::{Value, json};
 use shared::settings::{Layers, Seconds};
 
 use super::*;
-use crate::jobs_file;
+use crate::{chunks::Cutter, jobs_file};
 
 fn options(output_dir: Option<&str>) -> ScriptOptions {
     ScriptOptions {
@@ -16,6 +17,7 @@ fn options(output_dir: Option<&str>) -> ScriptOptions {
         max_attempts: 3,
         output_dir: output_dir.map(PathBuf::from),
         preserve_paths: false,
+        staged: None,
     }
 }
 
@@ -72,6 +74,43 @@ fn a_preset_fills_what_the_file_leaves_open() {
     assert!(
         run(r#"[{"job_id": "a"}]"#, None, &self::settings()).unwrap_err().contains("'a' names")
     );
+}
+
+#[test]
+fn a_step_over_survivors_is_a_job_for_each_chunk() {
+    let over = |preset: Value| {
+        let preset: StepPreset = serde_json::from_value(preset).unwrap();
+        let settings = Settings { steps: BTreeMap::from([("3".to_owned(), preset)]), ..settings() };
+        let cut = |size| {
+            let mut cutter = Cutter::new(size);
+            cutter.push_list(&br#"[{"seed": 1}, {"seed": 2}, {"seed": 3}]"#[..], "f").unwrap();
+            Ok(cutter.end("f").unwrap())
+        };
+        let made = ScriptRun::over(options(None), &settings, cut);
+        made.map_err(|error: ScriptRequestError| error.to_string())
+    };
+    let made = over(json!({"script": "s.py", "chunk_size": 2, "sample_size": 50,
+        "args": ["--in={chunk}", "-n", "{sample_size}", "{output}"]}))
+    .unwrap();
+    let second = script_of(&made.jobs[1]);
+    assert_eq!(second.args, ["--in={input:chunk.json}", "-n", "50", "{output}"]);
+    assert_eq!((made.jobs[1].id.as_str(), second.index), ("chunk-00002", 1));
+    assert_eq!(second.output.as_deref(), Some("chunk-00002.json"));
+    assert_eq!(second.inputs, [made.chunks[1].input.clone()]);
+    assert!(made.jobs.len() == 2 && made.jobs.iter().all(|job| job.validate().is_ok()));
+    let prints = over(json!({"script": "s.py", "args": ["{chunk}"], "chunk_size": 9})).unwrap();
+    assert_eq!(script_of(&prints.jobs[0]).output, None);
+    for (preset, why) in [
+        (json!({"script": "s.py", "chunk_size": 2}), "no argument {chunk}"),
+        (json!({"script": "s.py", "args": ["{chunk}"]}), "no chunk_size"),
+        (
+            json!({"script": "s.py", "args": ["{chunk}", "{sample_size}"], "chunk_size": 2}),
+            "no sample_size",
+        ),
+    ] {
+        let error = over(preset).unwrap_err();
+        assert!(error.contains(why) && error.contains("steps.\"3\""), "{error}");
+    }
 }
 
 #[test]

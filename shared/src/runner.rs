@@ -23,6 +23,10 @@ pub const MAX_FRAME: usize = 1024 * 1024;
 /// PCI address. A runner checks that it sees this device and no other; a script can.
 pub const ENV_DEVICE: &str = "RIGQUEUE_DEVICE";
 
+/// Environment variable of every script: the absolute path of `runner-cpu`, which puts out
+/// generators' streams (see [`crate::stream`]).
+pub const ENV_RUNNER: &str = "RIGQUEUE_RUNNER";
+
 /// A runner's exit code after [`Frame::Rejected`].
 pub const EXIT_REJECTED: i32 = 2;
 

@@ -4,7 +4,7 @@ use std::path::{Component, Path};
 
 use serde::{Deserialize, Serialize};
 
-use crate::input::{INPUT, Input, MAX_INPUTS, STAGED, StagedSet};
+use crate::input::{INPUT, Input, InvalidSet, MAX_INPUTS, STAGED, StagedSet};
 
 /// The longest job id, script name or output path, in bytes.
 pub const MAX_NAME: usize = 255;
@@ -87,8 +87,11 @@ pub enum InvalidScript {
     #[error("its argument '{0}' names an input that it does not have")]
     NoInput(String),
     /// An argument that asks for staged files, of which it needs none.
-    #[error("its arguments name {STAGED}, but its step has no staged files")]
+    #[error("its arguments name {STAGED}, but nothing is staged for its step: `producer stage`")]
     NotStaged,
+    /// Staged files that can't be put into a folder.
+    #[error("its staged set: {0}")]
+    Set(#[from] InvalidSet),
     /// Too many inputs.
     #[error("it has {0} inputs; at most {MAX_INPUTS} are passed on")]
     Inputs(usize),
@@ -154,12 +157,12 @@ impl Script {
     }
 
     fn check_inputs(&self) -> Result<(), InvalidScript> {
-        let staged = self.staged.as_ref().map_or(&[][..], |set| &set.files);
-        let count = self.inputs.len().max(staged.len());
+        let count = self.inputs.len();
         if count > MAX_INPUTS {
             return Err(InvalidScript::Inputs(count));
         }
-        self.inputs.iter().chain(staged).try_for_each(Input::validate)?;
+        self.inputs.iter().try_for_each(Input::validate)?;
+        self.staged.as_ref().map_or(Ok(()), StagedSet::validate)?;
         let known: Vec<String> = self.inputs.iter().map(Input::placeholder).collect();
         for arg in &self.args {
             let rest = known.iter().fold(arg.clone(), |arg, known| arg.replace(known, ""));

@@ -5,6 +5,7 @@ pub mod exact;
 mod installed;
 pub mod kept;
 pub mod planted;
+pub mod python;
 mod queues;
 pub mod rabbitmq;
 pub mod rig;

@@ -39,6 +39,9 @@ elif mode == "crash":
     os.kill(os.getpid(), signal.SIGSEGV)
 elif mode == "sleep":
     time.sleep(600)
+elif mode == "hog":
+    held = bytearray(400 << 20)
+    time.sleep(600)
 # "nothing" does nothing.
 "#;
 
@@ -68,10 +71,14 @@ fn jobs_file(rig: &Rig, jobs: &[Value]) -> String {
     rig.file("jobs.json", &json!({ "jobs": jobs }).to_string())
 }
 
+/// What asks for step 3 of a jobs file as run `r`, to be answered in JSON.
+const fn step3_words(file: &str) -> [&str; 7] {
+    ["--step", "3", "--jobs-file", file, "--run", "r", "--json"]
+}
+
 /// Runs step 3 of a jobs file as run `r`, with more words; the answer is JSON.
 fn step3(rig: &Rig, command: &str, file: &str, more: &[&str]) -> Answer {
-    let words = [command, "--step", "3", "--jobs-file", file, "--run", "r", "--json"];
-    rig.producer(&[&words, more].concat())
+    rig.producer(&[&[command], &step3_words(file)[..], more].concat())
 }
 
 fn result_of<'a>(status: &'a Value, job: &str) -> &'a Value {
@@ -79,27 +86,28 @@ fn result_of<'a>(status: &'a Value, job: &str) -> &'a Value {
     results.iter().find(|result| result["job"] == job).unwrap()
 }
 
-#[test]
-fn forty_scripts_are_each_reported_as_they_ended() {
-    let rig = rig();
-    // What a job does, whether it declares an output, and what must come of it.
-    let failing = [
-        ("report", false, "Reported", "no draws left"),
-        ("nothing", true, "MissingOutput", "wrote no"),
-        ("nothing", false, "MissingOutput", "printed no result"),
-        ("empty", true, "EmptyOutput", "is empty"),
-        ("half", true, "InvalidOutput", "no JSON"),
-        ("exit", false, "ExitCode(7)", "out of luck"),
-        ("memory", false, "ExitCode(1)", "MemoryError"),
-        ("crash", false, "Crashed(11)", "SIGSEGV"),
-        ("sleep", false, "Timeout", "time limit"),
-    ];
-    let mut jobs = Vec::new();
-    for number in 0..40usize {
-        let (mode, writes) = match failing.get(number) {
-            Some((mode, writes, ..)) => (*mode, *writes),
-            None if number % 2 == 0 => ("write", true),
-            None => ("print", false),
+/// Every way to fail: what a job does, whether it declares an output, and what must come of it.
+const FAILING: [(&str, bool, &str, &str); 10] = [
+    ("report", false, "Reported", "no draws left"),
+    ("nothing", true, "MissingOutput", "wrote no"),
+    ("nothing", false, "MissingOutput", "printed no result"),
+    ("empty", true, "EmptyOutput", "is empty"),
+    ("half", true, "InvalidOutput", "no JSON"),
+    ("exit", false, "ExitCode(7)", "out of luck"),
+    ("memory", false, "ExitCode(1)", "MemoryError"),
+    ("crash", false, "Crashed(11)", "SIGSEGV"),
+    ("sleep", false, "Timeout", "time limit"),
+    ("hog", false, "OutOfMemory", "its limit is"),
+];
+
+/// `count` jobs of which the first `failing` fail, in all ways by turns; the others write or print.
+fn jobs_of(count: usize, failing: usize) -> Vec<Value> {
+    let mut jobs = Vec::with_capacity(count);
+    for number in 0..count {
+        let (mode, writes) = match FAILING[number % FAILING.len()] {
+            (mode, writes, ..) if number < failing => (mode, writes),
+            _ if number % 2 == 0 => ("write", true),
+            _ => ("print", false),
         };
         let mut job = json!({"job_id": format!("t{number}"), "args": [mode, number]});
         if writes {
@@ -107,12 +115,70 @@ fn forty_scripts_are_each_reported_as_they_ended() {
             job["args"].as_array_mut().unwrap().push(json!(output));
             job["expected_output"] = json!(output);
         }
-        if mode == "sleep" {
-            job["timeout"] = json!(1.0);
+        match mode {
+            "sleep" => job["timeout"] = json!(1.0),
+            "hog" => job["memory_mb"] = json!(128),
+            _ => {}
         }
         jobs.push(job);
     }
-    let file = jobs_file(&rig, &jobs);
+    jobs
+}
+
+/// Checks that job `number` failed as it had to, after so many attempts.
+fn assert_failed(status: &Value, number: usize, attempts: u64) {
+    let (mode, _, kind, words) = FAILING[number % FAILING.len()];
+    let result = result_of(status, &format!("t{number}"));
+    assert_eq!(
+        (&result["state"], &result["attempts"]),
+        (&json!("dead"), &json!(attempts)),
+        "{result}"
+    );
+    assert_eq!(result["failure"]["kind"], kind, "{mode}: {result}");
+    assert!(result["failure"]["detail"].as_str().unwrap().contains(words), "{mode}: {result}");
+    assert_eq!(result["result"], Value::Null);
+}
+
+/// Checks that job `number` succeeded, and that what it wrote lies in its place.
+fn assert_done(status: &Value, number: usize, out: &str) {
+    let result = result_of(status, &format!("t{number}"));
+    assert_eq!((&result["state"], &result["failure"]), (&json!("done"), &Value::Null));
+    assert_eq!(result["result"], json!({"number": number}));
+    let path = Path::new(out).join(format!("r/trials/{number}.json"));
+    assert_eq!(path.exists(), number % 2 == 0, "{}", path.display());
+}
+
+#[test]
+fn a_thousand_scripts_of_which_a_tenth_fails_in_every_way_are_each_reported() {
+    let rig = rig();
+    let file = jobs_file(&rig, &jobs_of(1000, 100));
+    let out = rig.path("out").display().to_string();
+    let more = ["--max-dead", "100%", "--max-attempts", "1", "--output-dir", &out];
+    let words = [&["run"], &step3_words(&file)[..], &more].concat();
+    let running = rig.start_producer(&words);
+    // Each hundred has the patience of a whole test: it is the machine that is slow.
+    for hundreds in 1..=10 {
+        rig.until_status("r", "a hundred more to end", |status| {
+            let ended = |name: &str| status["jobs"][name].as_u64().unwrap_or_default();
+            ended("done") + ended("dead") >= hundreds * 100
+        });
+    }
+    let answer = rig.answer(running, &words);
+    assert_eq!(answer.code, 4, "{answer}");
+    let status = answer.json();
+    let jobs = &status["jobs"];
+    let counts = ["published", "done", "failed", "retried", "dead"].map(|name| &jobs[name]);
+    assert_eq!(counts, [&json!(1000), &json!(900), &json!(100), &json!(0), &json!(100)]);
+    assert_eq!(begun(&rig).len(), 1000, "each was run once");
+    (0..100).for_each(|number| assert_failed(&status, number, 1));
+    (100..1000).for_each(|number| assert_done(&status, number, &out));
+}
+
+#[test]
+fn forty_scripts_are_each_reported_as_they_ended() {
+    let rig = rig();
+    let failing = FAILING.len();
+    let file = jobs_file(&rig, &jobs_of(40, failing));
     let out = rig.path("out").display().to_string();
     let answer = step3(
         &rig,
@@ -126,26 +192,10 @@ fn forty_scripts_are_each_reported_as_they_ended() {
     let jobs = &status["jobs"];
     let counts =
         ["published", "done", "failed", "retried", "requeued", "dead"].map(|name| &jobs[name]);
-    assert_eq!(counts, [&json!(40), &json!(31), &json!(18), &json!(9), &json!(0), &json!(9)]);
+    assert_eq!(counts, [&json!(40), &json!(30), &json!(20), &json!(10), &json!(0), &json!(10)]);
     assert_eq!(status["results"].as_array().unwrap().len(), 40);
-    for (number, (mode, _, kind, words)) in failing.into_iter().enumerate() {
-        let result = result_of(&status, &format!("t{number}"));
-        assert_eq!(
-            (&result["state"], &result["attempts"]),
-            (&json!("dead"), &json!(2)),
-            "{result}"
-        );
-        assert_eq!(result["failure"]["kind"], kind, "{mode}: {result}");
-        assert!(result["failure"]["detail"].as_str().unwrap().contains(words), "{mode}: {result}");
-        assert_eq!(result["result"], Value::Null);
-    }
-    for number in failing.len()..40 {
-        let result = result_of(&status, &format!("t{number}"));
-        assert_eq!((&result["state"], &result["failure"]), (&json!("done"), &Value::Null));
-        assert_eq!(result["result"], json!({"number": number}));
-        let path = Path::new(&out).join(format!("r/trials/{number}.json"));
-        assert_eq!(path.exists(), number % 2 == 0, "{}", path.display());
-    }
+    (0..failing).for_each(|number| assert_failed(&status, number, 2));
+    (failing..40).for_each(|number| assert_done(&status, number, &out));
     let manifest = fs::read_to_string(Path::new(&out).join("r/run.json")).unwrap();
     let manifest: Value = serde_json::from_str(&manifest).unwrap();
     assert_eq!((&manifest["state"], &manifest["step"]), (&json!("failed"), &json!("3")));
@@ -164,14 +214,14 @@ fn forty_scripts_are_each_reported_as_they_ended() {
         .collect();
     assert!(left.is_empty(), "{left:?}");
     let dead = rig.producer(&["dead", "list", "--run", "r", "--json"]).ok().json();
-    assert_eq!(dead.as_array().unwrap().len(), failing.len());
+    assert_eq!(dead.as_array().unwrap().len(), failing);
     assert_eq!(dead[0]["kind"], "script do.py");
     let exported = rig.producer(&["export", "r", "--format", "json"]).ok().json();
     assert_eq!(exported, status["results"]);
     let refused = rig.producer(&["export", "r", "--format", "csv"]);
     assert!(refused.code != 0 && refused.stderr.contains("--format json"), "{refused}");
     let table = rig.producer(&["status", "r"]).ok().stdout;
-    assert!(table.contains("31 of 40 scripts done") && table.contains("Timeout: "), "{table}");
+    assert!(table.contains("30 of 40 scripts done") && table.contains("Timeout: "), "{table}");
 }
 
 #[test]

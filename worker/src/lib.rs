@@ -15,6 +15,7 @@
 //! | [`fleet`] | what the aggregator wants every worker to know |
 //! | [`job`] | one job from its bytes to its outcome |
 //! | [`scripts`] | one script job: its folder, its child, what its end means |
+//! | [`staging`] | files on the ramdisk for all scripts of a step |
 //! | [`spawn`], [`child`], [`output`] | one subprocess: its start, its watch, its end, its words |
 //! | [`shim`], [`cgroup`], [`memory`] | what programs that are none of ours are bound by |
 //! | [`marked`], [`orphans`] | processes by the mark in their environment; what a job leaves behind |
@@ -58,6 +59,7 @@ pub mod shim;
 pub mod signals;
 pub mod slots;
 pub mod spawn;
+pub mod staging;
 pub mod sweep;
 
 pub use error::WorkerError;

@@ -11,12 +11,12 @@ use std::{
 
 use rustix::process::Signal;
 use shared::{
-    blobs::Blobs,
     broker::{Identity, Patience, connect},
     exit_codes,
     job::Arch,
     parent::{ENV_PARENT, end_with_parent},
     rates::{MeasuredRate, Rates},
+    server::Server,
     service_manager::Up,
     settings::{DEFAULT_LOG, ENV_LOG, Layers, Settings, Slots, data_home, host_name},
 };
@@ -36,13 +36,17 @@ use crate::{
     job::Bench,
     marked::ENV_WORKER,
     runtime_folder,
-    scripts::{Attempts, Scripts},
+    scripts::{Attempts, Deliveries, Scripts, Supply},
     service::{Node, Service},
     signals::{Asked, Signals},
     slots::{Slot, slots},
     spawn::Spawner,
+    staging::Staging,
     sweep::{Instance, Swept},
 };
+
+/// How long a worker that ends goes on bringing outputs to the server.
+const LAST_DELIVERIES: Duration = Duration::from_secs(5);
 
 /// Runs the worker until it is asked to end; returns the exit code.
 ///
@@ -172,11 +176,20 @@ impl Own {
     ) -> Result<Bench, WorkerError> {
         let folders: Vec<PathBuf> = settings.scripts.folders.iter().map(PathBuf::from).collect();
         let attempts = (!folders.is_empty()).then(|| Attempts::new(home, &self.instance));
+        let server = server(settings)?;
+        let supply = Arc::new(Supply::of(home, settings.worker.cache_mb, server));
+        let folders_are_empty = folders.is_empty();
         let scripts = Scripts {
             folders,
             python: settings.scripts.python.clone(),
             attempts: attempts.transpose().map_err(system("making a folder for attempts"))?,
-            blobs: Blobs::of(home),
+            staging: Arc::new(Staging::new(
+                &settings.worker.ramdisk,
+                !folders_are_empty,
+                Arc::clone(&supply),
+            )),
+            supply,
+            finished: Arc::default(),
             drain: settings.worker.drain_timeout.duration(),
         };
         Ok(Bench {
@@ -191,6 +204,12 @@ impl Own {
             measured,
         })
     }
+}
+
+/// The `producer serve` that the environment names, if any.
+fn server(settings: &Settings) -> Result<Option<Server>, WorkerError> {
+    Server::from_environment(&settings.serve.token)
+        .map_err(|error| WorkerError::Setting(error.to_string()))
 }
 
 /// Marks this worker as alive, and ends what dead ones left behind on this host.
@@ -286,9 +305,25 @@ async fn serve(args: &Args, settings: &Settings) -> Result<u8, WorkerError> {
     let bench = own.bench(settings, &home, measured(&home, slots.first()))?;
     let patience = settings.worker.drain_timeout.duration();
     let node = node(settings, &bench.node, &slots)?;
+    let runs_scripts = bench.scripts.attempts.is_some();
+    let finished = Arc::clone(&bench.scripts.finished);
+    let deliveries = server(settings)?
+        .filter(|_| runs_scripts)
+        .map(|server| Deliveries::new(&home, server, finished));
+    let bringing = deliveries.clone().map(|deliveries| tokio::spawn(deliveries.bring()));
+    let instance_name = bench.instance.clone();
+    let staging = Arc::clone(&bench.scripts.staging);
     let service = Service::start(broker, Arc::new(bench), slots, node, args.eager).await?;
     up.status("at work");
     let asked = service.run(&mut signals, patience).await?;
+    if let (Some(deliveries), Some(bringing)) = (deliveries, bringing) {
+        bringing.abort();
+        tokio::select! {
+            () = deliveries.finish(&instance_name, LAST_DELIVERIES) => {}
+            _ = signals.next() => {}
+        }
+    }
+    staging.end();
     retire(&instance);
     Ok(exit_code(asked))
 }

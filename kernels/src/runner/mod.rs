@@ -8,6 +8,7 @@ mod process;
 mod run;
 mod screen;
 mod statistics;
+mod stream;
 mod tester;
 
 pub use args::{Args, ArgsError};
@@ -16,4 +17,5 @@ pub use cpu::Cpu;
 pub use process::{TieError, catch_term, tie_to_parent};
 pub use run::{RunError, report, run_cpu, run_device};
 pub use screen::run_screen;
+pub use stream::run_stream;
 pub use tester::Tester;

@@ -72,8 +72,7 @@ struct Enqueued {
 /// Plans and publishes.
 pub(crate) async fn enqueue(context: &Context, args: EnqueueArgs) -> Result<(), Failure> {
     let dir = args.output_dir.as_deref();
-    let resolved =
-        script_args::resolve(&args.step, &args.scripts, &args.sieve, dir, &context.settings)?;
+    let resolved = script_args::resolve(&args.step, &args.scripts, &args.sieve, dir, context)?;
     if let Some(run) = resolved {
         return scripts::enqueue(context, args, run).await;
     }

@@ -28,6 +28,7 @@ use crate::{
     export::write_certificate_into,
     failure::Failure,
     fleet::Known,
+    job_inputs::JobInputs,
     ledger::Ledger,
     output,
     sample::sampled,
@@ -95,8 +96,7 @@ pub(crate) async fn run(context: &Context, args: RunArgs) -> Result<(), Failure>
 /// Plans a new run and publishes it to a broker of its own.
 async fn begin(context: &Context, args: &RunArgs) -> Result<String, Failure> {
     let dir = args.output_dir.as_deref();
-    let resolved =
-        script_args::resolve(&args.step, &args.scripts, &args.sieve, dir, &context.settings)?;
+    let resolved = script_args::resolve(&args.step, &args.scripts, &args.sieve, dir, context)?;
     if let Some(scripts) = resolved {
         return begin_scripts(context, args, &scripts).await;
     }
@@ -151,9 +151,13 @@ async fn begin_scripts(
     refuse_a_known_name(context, &name)?;
     let folder = context.local(&name);
     make(&folder)?;
+    let inputs = JobInputs::of(&folder);
+    for file in scripts.staged_files() {
+        inputs.bring(file, &JobInputs::of_context(context))?;
+    }
     output::say(format!("run {name}: {} scripts", scripts.jobs.len()));
     let broker = local_broker(&folder).await?;
-    let published = scripts::publish(scripts, &name, broker.as_ref()).await;
+    let published = scripts::publish(scripts, &name, broker.as_ref(), &inputs).await;
     broker.close().await;
     published?;
     Ok(name)

@@ -27,7 +27,7 @@ use crate::{
     job_inputs::JobInputs,
     ledger::{Ledger, LedgerError},
     output,
-    server::Server,
+    server::{self, Server},
     summary::RunSummary,
 };
 
@@ -108,7 +108,7 @@ impl Ground {
         // One that can't be reached at all is said at once; one that goes away is waited for.
         context.broker("producer", Patience::COMMAND).await?.close().await;
         let broker = context.broker("producer", Patience::Forever).await?;
-        let inputs = JobInputs::of(&context.home);
+        let inputs = JobInputs::of_context(context);
         Ok(Self { broker, inputs, place, services: None, grace: Duration::ZERO })
     }
 
@@ -120,7 +120,7 @@ impl Ground {
                 Ok(Some(RunSummary::read(ledger, &row, u64::MAX)?))
             }
             Place::There(server) => {
-                match server.ask(&Ask::Status { run: run.to_owned(), limit: u64::MAX }) {
+                match server::ask(server, &Ask::Status { run: run.to_owned(), limit: u64::MAX }) {
                     Ok(answer) => Ok(Some(serde_json::from_str(&answer)?)),
                     Err(Failure { code: exit_codes::NOT_FOUND, .. }) => Ok(None),
                     Err(failure) => Err(failure),
@@ -181,7 +181,7 @@ impl Ground {
         let cancel = Ask::Cancel(run.to_owned());
         let answer = match &self.place {
             Place::Here(home, ..) => ask::answer(home, &cancel),
-            Place::There(server) => server.ask(&cancel),
+            Place::There(server) => server::ask(server, &cancel),
         };
         answer.map(drop)
     }

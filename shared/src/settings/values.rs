@@ -97,6 +97,8 @@ pub struct WorkerSettings {
     pub stall_timeout: Seconds,
     /// Input files kept on the node, in MiB.
     pub cache_mb: u64,
+    /// The folder that sets of files are staged in; empty for none.
+    pub ramdisk: String,
 }
 
 /// How ranges are cut.

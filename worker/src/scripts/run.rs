@@ -13,13 +13,13 @@ use std::{
 };
 
 use shared::{
-    blobs::Blobs,
     job::Arch,
     outcome::{Failure, Return, Verdict},
+    runner::ENV_RUNNER,
     script::{OUTPUT, Script},
 };
 use tokio::{
-    sync::watch,
+    sync::{Notify, watch},
     task::spawn_blocking,
     time::{self, sleep_until},
 };
@@ -29,14 +29,16 @@ use super::{
     find, inputs,
     judge::{End, judge},
     output,
+    supply::Supply,
     text::Text,
 };
 use crate::{
     child::{Order, Orders},
     job::{self, Bench, Taken, failed, returned},
     lease::Lease,
-    slots::Slot,
+    slots::{Slot, runner_of},
     spawn::{Start, Ties},
+    staging::Staging,
 };
 
 /// What libraries are told of the cores that a script may use, unless its environment says it.
@@ -53,7 +55,11 @@ pub struct Scripts {
     /// Where attempts work; none on a node that runs no scripts.
     pub attempts: Option<Attempts>,
     /// Where inputs are found.
-    pub blobs: Blobs,
+    pub supply: Arc<Supply>,
+    /// What is on the ramdisk.
+    pub staging: Arc<Staging>,
+    /// Told when an attempt has finished with files.
+    pub finished: Arc<Notify>,
     /// How long a script goes on when the worker drains.
     pub drain: Duration,
 }
@@ -61,12 +67,15 @@ pub struct Scripts {
 impl Scripts {
     /// Those of a worker that runs none.
     #[must_use]
-    pub const fn none() -> Self {
+    pub fn none() -> Self {
+        let supply = Arc::new(Supply::of(Path::new(""), 0, None));
         Self {
             folders: Vec::new(),
             python: String::new(),
             attempts: None,
-            blobs: Blobs::at(PathBuf::new()),
+            staging: Arc::new(Staging::new("", false, Arc::clone(&supply))),
+            supply,
+            finished: Arc::default(),
             drain: Duration::ZERO,
         }
     }
@@ -96,9 +105,12 @@ pub async fn attempt(
             return (failed(Failure::SpawnFailed, detail, String::new()), 0.0, None);
         }
     };
-    let (blobs, inputs, into) = (scripts.blobs.clone(), script.inputs.clone(), folder.clone());
-    let placed = spawn_blocking(move || inputs::place(&blobs, &inputs, &into)).await;
-    let placed = match placed.map_err(io::Error::other) {
+    let (supply, staging) = (Arc::clone(&scripts.supply), Arc::clone(&scripts.staging));
+    let (script_of, into) = (script.clone(), folder.clone());
+    let placed =
+        spawn_blocking(move || inputs::place((&supply, &staging), &script_of, &into)).await;
+    // The staged set stays as long as the script may use it.
+    let (placed, _held) = match placed.map_err(io::Error::other) {
         Ok(Ok(placed)) => placed,
         Ok(Err(error)) => {
             discard(folder).await;
@@ -124,7 +136,9 @@ pub async fn attempt(
     };
     let seconds = began.elapsed().as_secs_f64();
     let awaited = matches!(&verdict, Verdict::Finished(result) if !result.files.is_empty());
-    if !awaited {
+    if awaited {
+        scripts.finished.notify_one();
+    } else {
         discard(folder).await;
     }
     (verdict, seconds, peak_bytes)
@@ -241,6 +255,7 @@ fn start_of(
         ("RIGQUEUE_RUN", job.run.clone()),
         ("RIGQUEUE_JOB", job.id.clone()),
         ("RIGQUEUE_ATTEMPT", job.attempt.to_string()),
+        (ENV_RUNNER, slot.runner.with_file_name(runner_of(Arch::Cpu)).display().to_string()),
     ];
     if let Some(output) = output.as_ref().and_then(|path| path.to_str()) {
         own.push(("RIGQUEUE_OUTPUT", output.to_owned()));

@@ -232,6 +232,9 @@ impl Service {
             self.pulse.news();
         }
         self.tend_devices(now);
+        if self.bench.scripts.staging.has_changed() {
+            self.pulse.news();
+        }
         if self.pulse.due() {
             self.beat();
         }
@@ -250,6 +253,8 @@ impl Service {
     /// Begins as many looks as are worth it.
     fn look(&mut self) {
         self.limited = false;
+        // Scripts find what they need on the ramdisk, or hear why not.
+        let is_staging = self.bench.scripts.staging.is_pending();
         while self.ready
             && !self.draining
             && self.order.is_none()
@@ -261,7 +266,7 @@ impl Service {
             let limits = &mut self.node.limits;
             let mut script = None;
             let may_script = || {
-                script = limits.script();
+                script = if is_staging { None } else { limits.script() };
                 self.limited |= script.is_none();
                 script.is_some()
             };

@@ -118,6 +118,7 @@ fn heartbeat(node: &str) -> Heartbeat {
         kept: Vec::new(),
         memory: None,
         informed: true,
+        staged: None,
         measured: Vec::new(),
         at: 0.0,
     }

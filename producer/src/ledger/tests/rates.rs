@@ -43,6 +43,7 @@ fn heartbeat(measured: Vec<MeasuredRate>) -> Heartbeat {
         kept: Vec::new(),
         memory: None,
         informed: true,
+        staged: None,
         measured,
         at: 0.0,
     }
