@@ -77,7 +77,7 @@ fn namespace() -> Option<&'static [&'static str]> {
         [&["--mount"], &["--user", "--map-root-user", "--mount"]];
     let works = |way: &&[&str]| {
         let tried =
-            Command::new("unshare").args(**way).args(["mount", "--bind", "/tmp", "/tmp"]).output();
+            Command::new("unshare").args(*way).args(["mount", "--bind", "/tmp", "/tmp"]).output();
         tried.is_ok_and(|tried| tried.status.success())
     };
     let way = ways.into_iter().find(works);
