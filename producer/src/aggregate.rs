@@ -19,14 +19,17 @@ use shared::{
     topology,
     wire::{self, Message, Wire as _},
 };
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, MissedTickBehavior, interval, sleep_until},
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::{
     export::{self, ExportError},
-    ledger::{Applied, Ledger, LedgerError, Record},
-    outputs,
+    ledger::{Applied, Ledger, LedgerError, Outstanding, Record},
+    placing,
     reconcile::{RestError, Silence, plan_rest},
     run_manifest,
 };
@@ -48,8 +51,8 @@ const NOTE: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(100);
 /// How often outputs are tried again that could not be put in place.
 const PLACE: Duration = Duration::from_secs(60);
-/// Successes whose outputs are put in place at a time.
-const PLACES: u32 = 500;
+/// How often files are looked for that nothing has used for long.
+const SWEEP: Duration = Duration::from_secs(3600);
 /// The broker's own dead letters, handed over unacknowledged.
 const DEAD_PREFETCH: u16 = 64;
 /// The first and the longest wait before trying a broker again that refused.
@@ -77,10 +80,12 @@ pub enum AggregateError {
 #[derive(Debug)]
 pub struct Aggregator {
     broker: Arc<dyn Broker>,
-    ledger: Ledger,
+    pub(crate) ledger: Ledger,
     settings: Settings,
-    home: PathBuf,
-    output_dir: Option<PathBuf>,
+    pub(crate) home: PathBuf,
+    pub(crate) output_dir: Option<PathBuf>,
+    /// Hashes of the outputs that workers send, where `producer serve` takes them.
+    pub(crate) arrivals: Option<mpsc::Receiver<String>>,
     heard: BTreeMap<(String, String), Heartbeat>,
     silence: Silence,
     /// Whether the broker ever let it in.
@@ -106,8 +111,26 @@ impl Aggregator {
         output_dir: Option<PathBuf>,
     ) -> Self {
         let (heard, silence) = (BTreeMap::new(), Silence::default());
-        let (was_let_in, version) = (false, 0);
-        Self { broker, ledger, settings, home, output_dir, heard, silence, was_let_in, version }
+        let (was_let_in, version, arrivals) = (false, 0, None);
+        Self {
+            broker,
+            ledger,
+            settings,
+            home,
+            output_dir,
+            arrivals,
+            heard,
+            silence,
+            was_let_in,
+            version,
+        }
+    }
+
+    /// The same, with the outputs that workers send from other machines.
+    #[must_use]
+    pub fn with_arrivals(mut self, arrivals: mpsc::Receiver<String>) -> Self {
+        self.arrivals = Some(arrivals);
+        self
     }
 
     /// Works until `stop` is cancelled or, when `until` names a run, that run has ended.
@@ -185,11 +208,11 @@ impl Aggregator {
         let mut events = self.broker.listen().await?;
         self.was_let_in = true;
         self.write_outputs();
-        let mut ticks = [TELL, CHECK, NOTE, LOOK, PLACE].map(interval);
+        let mut ticks = [TELL, CHECK, NOTE, LOOK, PLACE, SWEEP].map(interval);
         for tick in &mut ticks {
             tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         }
-        let [mut tell, mut check, mut note, mut look, mut place] = ticks;
+        let [mut tell, mut check, mut note, mut look, mut place, mut sweep] = ticks;
         while !self.has_ended(until)? {
             let posting = self.next_post()?;
             let step = tokio::select! {
@@ -203,6 +226,11 @@ impl Aggregator {
                 _ = note.tick() => self.note().await,
                 _ = look.tick() => self.look().await,
                 _ = place.tick() => self.place_again().await,
+                hashes = placing::arrivals(&mut self.arrivals) => self.place_arrived(&hashes).await,
+                _ = sweep.tick() => {
+                    self.sweep_files();
+                    Ok(())
+                }
             };
             match step {
                 // A full disk, say: every step can be taken again, and nothing is lost meanwhile.
@@ -234,14 +262,17 @@ impl Aggregator {
             tags.push(delivery.tag);
         }
         let mut applied = self.apply(records).await?;
-        applied.merge(self.place_outputs(false).await?);
+        applied.merge(self.place_outputs(Outstanding::New).await?);
         failpoint::pass(Point::ResultsApplied);
         self.broker.ack(tags).await?;
         failpoint::pass(Point::ResultsAcknowledged);
         self.say_what_changed(&applied).await
     }
 
-    async fn say_what_changed(&mut self, applied: &Applied) -> Result<(), AggregateError> {
+    pub(crate) async fn say_what_changed(
+        &mut self,
+        applied: &Applied,
+    ) -> Result<(), AggregateError> {
         self.silence.broken(&applied.touched, Instant::now());
         for (run, state) in &applied.ended {
             info!(run, state = state.name(), "run ended");
@@ -253,56 +284,6 @@ impl Aggregator {
             self.tell_fleet().await?;
         }
         Ok(())
-    }
-
-    /// Puts the outputs of scripts into their folders, after the ledger has them and before
-    /// anybody hears that their run is complete.
-    async fn place_outputs(&mut self, troubled: bool) -> Result<Applied, AggregateError> {
-        let mut applied = Applied::default();
-        loop {
-            let successes = self.ledger.unplaced(troubled, PLACES)?;
-            if successes.is_empty() {
-                return Ok(applied);
-            }
-            let whole = !troubled && successes.len() == PLACES as usize;
-            let default = self.script_folder();
-            let mut tried = Vec::with_capacity(successes.len());
-            for success in successes {
-                let run = self.ledger.run(&success.run)?;
-                let manifest = run.as_ref().and_then(|run| run.manifest.as_ref());
-                let folder = outputs::folder_of(manifest, &success.run, &default);
-                let placed = tokio::task::block_in_place(|| outputs::place(&success, &folder));
-                let trouble = placed.err().map(|trouble| trouble.to_string());
-                if let Some(trouble) =
-                    trouble.as_ref().filter(|&t| Some(t) != success.trouble.as_ref())
-                {
-                    error!(
-                        run = success.run,
-                        job = success.job,
-                        "an output stays behind: {trouble}"
-                    );
-                }
-                tried.push((success, trouble));
-            }
-            applied.merge(self.patiently(|ledger| ledger.placed(&tried, now())).await?);
-            if !whole {
-                return Ok(applied);
-            }
-        }
-    }
-
-    /// Where the outputs of scripts belong whose run names no folder.
-    fn script_folder(&self) -> PathBuf {
-        self.output_dir.clone().unwrap_or_else(|| self.home.join("outputs"))
-    }
-
-    /// Tries again what could not be put in place.
-    async fn place_again(&mut self) -> Result<(), AggregateError> {
-        let applied = self.place_outputs(true).await?;
-        if applied.ended.is_empty() {
-            return Ok(());
-        }
-        self.say_what_changed(&applied).await
     }
 
     /// Applies a batch whole, else record by record, setting aside only what makes no sense.
@@ -332,7 +313,7 @@ impl Aggregator {
 
     /// Does something to the ledger; while that is in trouble itself (a full disk) it waits and
     /// tries again, since nothing was acknowledged and nothing is lost.
-    async fn patiently<T>(
+    pub(crate) async fn patiently<T>(
         &mut self,
         mut call: impl FnMut(&mut Ledger) -> Result<T, LedgerError>,
     ) -> Result<T, LedgerError> {

@@ -7,7 +7,10 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use shared::messages::{NodeOrder, RunOpened};
+use shared::{
+    input::StagedSet,
+    messages::{NodeOrder, RunOpened},
+};
 
 use crate::{
     aggregate::now,
@@ -15,6 +18,7 @@ use crate::{
     failure::Failure,
     fleet::Known,
     ledger::{DeadFilter, DeadLetter, Ledger, LedgerError, RunRow},
+    staged::{self, StageStatus},
     summary::RunSummary,
 };
 
@@ -69,6 +73,12 @@ pub enum Ask {
     Requeue(DeadFilter),
     /// Take dead letters off the list: the [`DeadLetter`]s that were.
     Discard(DeadFilter),
+    /// What is staged, and where it stands: a [`StageStatus`].
+    Stages,
+    /// Have every node stage this: a [`StageStatus`]. Its files are kept already.
+    Stage(StagedSet),
+    /// Take a step's files off the nodes: a [`StageStatus`].
+    Unstage(String),
 }
 
 /// A run in a list.
@@ -166,6 +176,9 @@ pub fn answer(home: &Path, ask: &Ask) -> Result<String, Failure> {
         Ask::Requeue(filter) => {
             change_dead(home, filter, |ledger| ledger.requeue_dead(filter, now()))
         }
+        Ask::Stages => json(&StageStatus::read(home)?),
+        Ask::Stage(set) => json(&staged::stage(home, set)?),
+        Ask::Unstage(step) => json(&staged::unstage(home, step)?),
         Ask::Discard(filter) => {
             change_dead(home, filter, |ledger| ledger.discard_dead(filter, now()))
         }
@@ -209,7 +222,9 @@ pub fn find_run(home: &Path, name: &str) -> Result<(Ledger, RunRow), Failure> {
 
 /// The same with the folder of that ledger.
 fn find_run_at(home: &Path, name: &str) -> Result<(PathBuf, Ledger, RunRow), Failure> {
-    for at in [home.to_owned(), local_home(home, name)] {
+    // The later runs of a study lie in the folder of its first: `study-x.2` in that of `study-x`.
+    let first = name.rsplit_once('.').map(|(first, _)| local_home(home, first));
+    for at in [home.to_owned(), local_home(home, name)].into_iter().chain(first) {
         if let Some(ledger) = Ledger::read(&at)?
             && let Some(run) = ledger.run(name)?
         {
@@ -241,9 +256,11 @@ fn forget(home: &Path, name: &str) -> Result<String, Failure> {
         // Whoever still works on it holds this.
         let (mut ledger, lock) = Ledger::own(&at)?;
         ledger.forget(name, now())?;
-        fs::remove_dir_all(&at).map_err(|error| {
-            Failure::unreachable(format!("{} can't be deleted: {error}", at.display()))
-        })?;
+        if ledger.runs()?.is_empty() {
+            fs::remove_dir_all(&at).map_err(|error| {
+                Failure::unreachable(format!("{} can't be deleted: {error}", at.display()))
+            })?;
+        }
         drop((ledger, lock));
     }
     json(&forgotten)

@@ -46,6 +46,7 @@ impl Entry {
             id,
             script: None,
             args: None,
+            inputs: Vec::new(),
             gpu: None,
             timeout: None,
             memory_mb: None,

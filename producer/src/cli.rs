@@ -19,7 +19,8 @@ use crate::{
     ask::Ask,
     commands::{
         self, AggregateArgs, DeadAction, EnqueueArgs, ExportArgs, NodeAction, RunArgs, RunName,
-        ScreenArgs, ServeArgs, StatusArgs, StreamArgs, StudyAction, TopologyAction, VerifyArgs,
+        ScreenArgs, ServeArgs, StageArgs, StatusArgs, StreamArgs, StudyAction, TopologyAction,
+        VerifyArgs,
     },
     context::Context,
     failure::Failure,
@@ -89,6 +90,8 @@ enum Command {
         #[command(subcommand)]
         action: NodeAction,
     },
+    /// Put files on every node's ramdisk for the scripts of a step, or show where they stand
+    Stage(StageArgs),
     /// Write a run's survivors as JSON, CSV or NPZ, or its certificate
     Export(ExportArgs),
     /// Test a run's survivors and a random share of its intervals again
@@ -217,6 +220,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Forget(run) => commands::order_run(context, run, Ask::Forget),
         Command::Dead { action } => commands::dead(context, &action),
         Command::Node { action } => commands::node(context, action),
+        Command::Stage(args) => commands::stage(context, args).await,
         Command::Status(args) => commands::status(context, args).await,
         Command::Runs { json } => commands::runs(context, json),
         Command::Export(args) => commands::export(context, &args),

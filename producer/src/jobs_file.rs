@@ -24,8 +24,17 @@ pub const MAX_JOBS: usize = 100_000;
 /// The longest time limit, in seconds: a week.
 pub const MAX_TIMEOUT: f64 = 7.0 * 24.0 * 3600.0;
 /// The fields that a job may have.
-const FIELDS: [&str; 8] =
-    ["job_id", "script", "args", "gpu_id", "expected_output", "timeout", "memory_mb", "arch"];
+const FIELDS: [&str; 9] = [
+    "job_id",
+    "script",
+    "args",
+    "inputs",
+    "gpu_id",
+    "expected_output",
+    "timeout",
+    "memory_mb",
+    "arch",
+];
 
 /// A job as a jobs file has it.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,6 +45,8 @@ pub struct Entry {
     pub script: Option<String>,
     /// Its arguments; `None` for the preset's.
     pub args: Option<Vec<String>>,
+    /// The files that it reads; a relative path is relative to the jobs file.
+    pub inputs: Vec<PathBuf>,
     /// The GPU that it would like.
     pub gpu: Option<u32>,
     /// The file that it must write, as its arguments name it.
@@ -96,7 +107,12 @@ pub fn read(path: &Path) -> Result<Vec<Entry>, JobsFileError> {
     if bytes.len() as u64 > MAX_BYTES {
         return Err(JobsFileError::TooLarge);
     }
-    parse(&bytes)
+    let mut entries = parse(&bytes)?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    for input in entries.iter_mut().flat_map(|entry| &mut entry.inputs) {
+        *input = folder.join(&*input);
+    }
+    Ok(entries)
 }
 
 /// Reads the text of a jobs file.
@@ -191,6 +207,7 @@ impl Fields {
             id,
             script: self.text("script")?,
             args: self.args()?,
+            inputs: self.inputs()?,
             gpu: gpu.map_err(|_| "its gpu_id is no number of a GPU".to_owned())?,
             output: self.text("expected_output")?,
             timeout,
@@ -217,6 +234,21 @@ impl Fields {
         let Some(value) = self.get(name) else { return Ok(None) };
         let wrong = || format!("its {name} is {}; it must be a whole number", briefly(value));
         value.as_u64().map(Some).ok_or_else(wrong)
+    }
+
+    fn inputs(&self) -> Result<Vec<PathBuf>, String> {
+        let list = match self.get("inputs") {
+            None => return Ok(Vec::new()),
+            Some(Value::Array(list)) => list,
+            Some(other) => {
+                return Err(format!("its inputs are {}; they must be a list", briefly(other)));
+            }
+        };
+        let paths = list.iter().enumerate().map(|(at, path)| match path {
+            Value::String(path) => Ok(PathBuf::from(path)),
+            other => Err(format!("its input {at} is {}; it must be a path", briefly(other))),
+        });
+        paths.collect()
     }
 
     fn args(&self) -> Result<Option<Vec<String>>, String> {
@@ -285,7 +317,7 @@ mod tests {
     #[test]
     fn a_list_and_an_object_with_one_are_the_same() {
         let list = r#"[{"job_id": "a", "script": "s.py", "args": ["--n", 3, 0.5], "gpu_id": 2,
-            "expected_output": "a.json", "timeout": 1.5, "memory_mb": 900, "arch": "rocm"},
+            "expected_output": "a.json", "inputs": ["d/x", "y"], "timeout": 1.5, "memory_mb": 900, "arch": "rocm"},
             {"job_id": 7, "script": null, "arch": "any"}]"#;
         let entries = parse(list.as_bytes()).unwrap();
         assert_eq!(parse(format!("{{\"jobs\": {list}}}").as_bytes()).unwrap(), entries);
@@ -293,6 +325,7 @@ mod tests {
         assert_eq!(first.args.as_deref().unwrap(), ["--n", "3", "0.5"]);
         assert_eq!((first.gpu, first.timeout, first.memory_mb), (Some(2), Some(1.5), Some(900)));
         assert_eq!((first.arch, first.output.as_deref()), (Some(Arch::Rocm), Some("a.json")));
+        assert_eq!(first.inputs, [Path::new("d/x"), Path::new("y")]);
         assert_eq!((entries[1].id.as_str(), entries[1].arch, &entries[1].args), ("7", None, &None));
     }
 
@@ -316,6 +349,8 @@ mod tests {
             (r#"[{"job_id": "a", "output": "x"}]"#, "it may have job_id, script"),
             (r#"[{"job_id": "a", "args": "--x"}]"#, "its args are '\\\"--x\\\"'; they must"),
             (r#"[{"job_id": "a", "args": [["x"]]}]"#, "its argument 0 is a list"),
+            (r#"[{"job_id": "a", "inputs": "x"}]"#, "its inputs are '\\\"x\\\"'; they must"),
+            (r#"[{"job_id": "a", "inputs": [3]}]"#, "its input 0 is '3'"),
             (r#"[{"job_id": "a", "script": 3}]"#, "its script is '3'"),
             (r#"[{"job_id": "a", "gpu_id": -1}]"#, "its gpu_id is '-1'"),
             (r#"[{"job_id": "a", "gpu_id": 5000000000}]"#, "no number of a GPU"),

@@ -1,16 +1,19 @@
 //! Puts the files of an accepted attempt into the run's output folder.
 //!
-//! Worker and aggregator share a machine here: an outcome names the attempt's folder, and its
-//! files are moved out of it. Files on another machine stay where they are, and the ledger says
-//! where that is; fetching them is what would be added in [`fetch`].
+//! Where worker and aggregator share a machine, they are moved out of the attempt's folder, which
+//! the outcome names. From another machine the worker sends them once the ledger has accepted the
+//! attempt, and they are moved from where those have arrived.
 
 use std::{
     fs::{self, File},
     io,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
 
 use shared::{
+    blobs::Blobs,
+    input::is_hash,
     messages::RunOpened,
     script::{ATTEMPT_MARK, InvalidPath, OutputFile, check_path},
 };
@@ -23,8 +26,8 @@ use crate::ledger::Unplaced;
 pub enum PlaceError {
     /// It is not on this machine.
     #[error(
-        "{name} of job {job} is on node {node}, in {}: files can't be brought from another machine \
-         yet, run the aggregator there or copy it from there within a week",
+        "{name} of job {job} is on node {node}, in {}: it comes when a worker there has \
+         RIGQUEUE_SERVER set to a `producer serve` of this data folder; it is kept there for a week",
         folder.display()
     )]
     Elsewhere {
@@ -36,6 +39,8 @@ pub enum PlaceError {
         node: String,
         /// The folder on that node.
         folder: PathBuf,
+        /// The file's hash.
+        blake3: String,
     },
     /// The folder is no finished attempt of that job.
     #[error("{} is no finished attempt at job {job}: nothing is taken out of it", folder.display())]
@@ -79,19 +84,25 @@ pub fn folder_of(manifest: Option<&RunOpened>, run: &str, default: &Path) -> Pat
     if preserve { dir.to_owned() } else { dir.join(run) }
 }
 
+/// Where files that workers have sent wait to be put in place.
+#[must_use]
+pub fn arrived(home: &Path) -> Blobs {
+    Blobs::at(home.join("arrived"))
+}
+
 /// Puts every file of a success into `folder`, and deletes the attempt's own. Done twice, as after
 /// a crash in the middle, it is done once.
 ///
 /// # Errors
 /// [`PlaceError`]; what could be put in place is.
-pub fn place(success: &Unplaced, folder: &Path) -> Result<(), PlaceError> {
+pub fn place(success: &Unplaced, folder: &Path, arrived: &Blobs) -> Result<(), PlaceError> {
     for file in &success.files {
         check_path("output", &file.name)?;
         let target = folder.join(&file.name);
         if is_file(&target, file)? && !Path::new(&file.folder).join(&file.name).exists() {
             continue;
         }
-        let source = fetch(success, file)?;
+        let source = fetch(success, file, arrived)?;
         let parent = target.parent().unwrap_or(folder);
         fs::create_dir_all(parent).map_err(system(parent))?;
         move_file(&source, &target).map_err(system(&target))?;
@@ -110,15 +121,22 @@ pub fn place(success: &Unplaced, folder: &Path) -> Result<(), PlaceError> {
 }
 
 /// The place on this machine that a file can be moved from.
-fn fetch(success: &Unplaced, file: &OutputFile) -> Result<PathBuf, PlaceError> {
+fn fetch(success: &Unplaced, file: &OutputFile, arrived: &Blobs) -> Result<PathBuf, PlaceError> {
     let folder = Path::new(&file.folder);
     let source = folder.join(&file.name);
     if fs::symlink_metadata(&source).is_err() {
+        let sent = arrived.path(&file.blake3);
+        if is_hash(&file.blake3) && is_file(&sent, file)? {
+            // What waited read-only is its owner's again.
+            fs::set_permissions(&sent, fs::Permissions::from_mode(0o644)).map_err(system(&sent))?;
+            return Ok(sent);
+        }
         return Err(PlaceError::Elsewhere {
             job: success.job.clone(),
             name: file.name.clone(),
             node: success.node.clone(),
             folder: folder.to_owned(),
+            blake3: file.blake3.clone(),
         });
     }
     // An outcome comes from afar: it may not name just any file of this machine.
@@ -189,19 +207,41 @@ mod tests {
         Unplaced::of("r", "j", 2, "rig", vec![file])
     }
 
+    /// Nothing has arrived from elsewhere.
+    fn none() -> Blobs {
+        Blobs::at(PathBuf::from("/nonexistent"))
+    }
+
+    #[test]
+    fn what_was_sent_from_elsewhere_is_taken_if_it_is_that_file() {
+        let home = tempfile::tempdir().unwrap();
+        let success = attempt(home.path(), b"{}");
+        fs::remove_dir_all(home.path().join("attempt")).unwrap();
+        let (out, sent) = (home.path().join("out"), arrived(home.path()));
+        sent.keep("", &b"[]"[..]).unwrap();
+        let missing = place(&success, &out, &sent);
+        assert!(matches!(missing, Err(PlaceError::Elsewhere { .. })), "{missing:?}");
+        sent.keep("", &b"{}"[..]).unwrap();
+        place(&success, &out, &sent).unwrap();
+        assert_eq!(fs::read(out.join("t/o.json")).unwrap(), b"{}");
+        place(&success, &out, &sent).unwrap();
+        let mode = fs::metadata(out.join("t/o.json")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o644);
+    }
+
     #[test]
     fn files_are_moved_whole_and_twice_is_once() {
         let home = tempfile::tempdir().unwrap();
         let success = attempt(home.path(), b"{}");
         let out = home.path().join("out/r");
-        place(&success, &out).unwrap();
+        place(&success, &out, &none()).unwrap();
         assert_eq!(fs::read(out.join("t/o.json")).unwrap(), b"{}");
         assert!(!home.path().join("attempt").exists());
-        place(&success, &out).unwrap();
+        place(&success, &out, &none()).unwrap();
         // Between the move and the ledger's word of it, the folder was not deleted yet.
         let again = attempt(home.path(), b"{}");
         fs::remove_file(home.path().join("attempt/t/o.json")).unwrap();
-        place(&again, &out).unwrap();
+        place(&again, &out, &none()).unwrap();
         assert!(!home.path().join("attempt").exists());
     }
 
@@ -210,7 +250,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let Ok(shared_memory) = tempfile::tempdir_in("/dev/shm") else { return };
         let success = attempt(home.path(), b"[1]");
-        place(&success, shared_memory.path()).unwrap();
+        place(&success, shared_memory.path(), &none()).unwrap();
         assert_eq!(fs::read(shared_memory.path().join("t/o.json")).unwrap(), b"[1]");
         assert!(!home.path().join("attempt").exists());
         let beside = fs::read_dir(shared_memory.path().join("t")).unwrap().count();
@@ -221,7 +261,7 @@ mod tests {
     fn nothing_else_is_taken() {
         let home = tempfile::tempdir().unwrap();
         let out = home.path().join("out");
-        let refused = |success: &Unplaced| place(success, &out).unwrap_err();
+        let refused = |success: &Unplaced| place(success, &out, &none()).unwrap_err();
         let success = attempt(home.path(), b"{}");
         fs::write(home.path().join("attempt/t/o.json"), b"{ }").unwrap();
         assert!(matches!(refused(&success), PlaceError::Changed { size: 2, .. }));

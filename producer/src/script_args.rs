@@ -10,6 +10,7 @@ use crate::{
     jobs_file,
     script_request::{ScriptOptions, ScriptRequestError, ScriptRun},
     sieve_args::SieveArgs,
+    staged,
     survivor_source::SurvivorSource,
 };
 
@@ -113,6 +114,7 @@ pub fn resolve(
         })?,
         output_dir,
         preserve_paths: scripts.preserve_paths,
+        staged: staged::for_step(context, step, settings.steps.get(step))?,
     };
     let run = match jobs {
         Jobs::File(path) => {

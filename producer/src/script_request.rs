@@ -6,10 +6,10 @@ use std::{
 };
 
 use shared::{
-    input::Input,
+    input::{Input, STAGED, StagedSet},
     job::{Arch, Engine, Job, Task, Urgency},
     messages::{MAX_PART_BYTES, MaxDead, RunOpened, RunPart, ScriptOutputs},
-    script::{InvalidPath, OUTPUT, Script, check_path},
+    script::{InvalidPath, OUTPUT, Script, check_path, sidecar},
     settings::{Settings, StepPreset},
     spans::Span,
     wire::Wire as _,
@@ -19,6 +19,7 @@ use crate::{
     aggregate::now,
     chunks::{CHUNK, Chunk},
     jobs_file::{Entry, MAX_TIMEOUT},
+    local_files::LocalFiles,
 };
 
 pub use crate::script_request_error::ScriptRequestError;
@@ -45,6 +46,8 @@ pub struct ScriptOptions {
     pub output_dir: Option<PathBuf>,
     /// Whether they lie in that folder itself.
     pub preserve_paths: bool,
+    /// The files that are staged for the step: jobs carry them that name them, or whose preset does.
+    pub staged: Option<StagedSet>,
 }
 
 /// A run of script jobs, ready to be published.
@@ -58,6 +61,8 @@ pub struct ScriptRun {
     pub chunks: Vec<Chunk>,
     /// Their places in the file's list.
     requested: Span,
+    /// What its jobs read on this machine: to be kept before they are published.
+    pub files: LocalFiles,
     /// What people should know before it is published.
     pub notes: Vec<String>,
 }
@@ -77,14 +82,20 @@ impl ScriptRun {
         let mut outputs: BTreeMap<String, String> = BTreeMap::new();
         let mut jobs = Vec::with_capacity(entries.len());
         let mut wishes = BTreeSet::new();
+        let mut files = LocalFiles::default();
         for (index, entry) in (0u64..).zip(entries) {
             wishes.extend(entry.gpu);
-            let script = script(index, &entry, &options, preset)?;
+            let mut inputs = files
+                .inputs(&entry.inputs)
+                .map_err(|why| ScriptRequestError::Input { job: entry.id.clone(), why })?;
+            inputs.extend(entry.chunk.clone());
+            let script = script((index, inputs), &entry, &options, preset)?;
             folders.check(&entry.id, &script.name)?;
-            if let Some(output) = script.output.clone()
-                && let Some(other) = outputs.insert(output.clone(), entry.id.clone())
-            {
-                return Err(ScriptRequestError::SameOutput { job: entry.id, other, output });
+            // An output's sidecar goes where it goes, and must not be another job's output.
+            for output in script.output.iter().flat_map(|name| [name.clone(), sidecar(name)]) {
+                if let Some(other) = outputs.insert(output.clone(), entry.id.clone()) {
+                    return Err(ScriptRequestError::SameOutput { job: entry.id, other, output });
+                }
             }
             let job = job(entry, script, &options, preset);
             check_consumer_timeout(settings, &job)?;
@@ -106,7 +117,7 @@ impl ScriptRun {
             );
         }
         let requested = Span::half_open(0, jobs.len() as u128).ok_or(ScriptRequestError::NoJobs)?;
-        Ok(Self { options, jobs, chunks: Vec::new(), requested, notes })
+        Ok(Self { options, jobs, chunks: Vec::new(), requested, files, notes })
     }
 
     /// The run of a step over survivors: its preset's script once for each chunk, which `cut` makes
@@ -209,6 +220,14 @@ impl ScriptRun {
         counts
     }
 
+    /// The staged files that its jobs need.
+    pub fn staged_files(&self) -> impl Iterator<Item = &Input> {
+        let needs =
+            |job: &Job| matches!(&job.task, Task::Script(script) if script.staged.is_some());
+        let needed = self.options.staged.as_ref().filter(|_| self.jobs.iter().any(needs));
+        needed.into_iter().flat_map(|set| &set.files)
+    }
+
     /// Whether any job writes a file.
     #[must_use]
     pub fn has_outputs(&self) -> bool {
@@ -242,7 +261,7 @@ impl Folders {
 }
 
 fn script(
-    index: u64,
+    (index, inputs): (u64, Vec<Input>),
     entry: &Entry,
     options: &ScriptOptions,
     preset: Option<&StepPreset>,
@@ -261,6 +280,9 @@ fn script(
     let output = entry.output.as_deref().map(|declared| inside(entry, declared, options));
     let output = output.transpose()?;
     let declared = entry.output.clone().filter(|declared| Some(declared) != output.as_ref());
+    let needs_set = preset.is_some_and(|preset| !preset.inputs.is_empty())
+        || args.iter().any(|arg| arg.contains(STAGED));
+    let staged = options.staged.clone().filter(|_| needs_set);
     let script = Script {
         index,
         name,
@@ -269,9 +291,10 @@ fn script(
         declared,
         anywhere: entry.arch.or(options.arch).is_none(),
         gpu: entry.gpu,
+        step: options.step.clone(),
         concurrency: preset.and_then(|preset| preset.concurrency),
-        inputs: entry.chunk.iter().cloned().collect(),
-        staged: None,
+        inputs,
+        staged,
     };
     let checked = script.validate();
     checked.map_err(|source| ScriptRequestError::Script { job: job(), source })?;

@@ -48,6 +48,14 @@ pub enum ScriptRequestError {
         /// Why.
         why: String,
     },
+    /// An input that can't be read, or two of one name.
+    #[error("job '{job}': {why}")]
+    Input {
+        /// The job.
+        job: String,
+        /// Why.
+        why: String,
+    },
     /// Two jobs with one output.
     #[error("job '{job}' declares the output '{output}' of job '{other}' too")]
     SameOutput {

@@ -1,38 +1,20 @@
 //! `producer serve` as commands on other machines reach it.
 
-use std::{env, io::Read, time::Duration};
+use std::io::Read;
 
-use serde::{Deserialize, Serialize};
-use ureq::{
-    Agent, Body, RequestBuilder,
-    http::{Response, Uri},
+use shared::{
+    exit_codes,
+    server::{Refusal, ServerError},
 };
 
 use crate::{ask::Ask, failure::Failure};
 
-/// Environment variable that names a `producer serve`: `http://host:8720`.
-pub const ENV_SERVER: &str = "RIGQUEUE_SERVER";
-/// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(15);
 /// The longest answer, in bytes: a run with ten million survivors.
 const MAX_ANSWER: u64 = 4 << 30;
 
-/// A failure as it crosses the network.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Refusal {
-    /// The exit code of the command that asked.
-    pub(crate) code: u8,
-    /// One line for people.
-    pub(crate) error: String,
-}
-
 /// A `producer serve` somewhere.
 #[derive(Debug, Clone)]
-pub struct Server {
-    url: String,
-    token: String,
-    agent: Agent,
-}
+pub struct Server(shared::server::Server);
 
 impl Server {
     /// The server that the environment names, if any.
@@ -40,27 +22,13 @@ impl Server {
     /// # Errors
     /// [`Failure`] when it names something else than an http or https URL.
     pub fn from_environment(token: &str) -> Result<Option<Self>, Failure> {
-        match env::var(ENV_SERVER) {
-            Ok(url) if !url.is_empty() => Self::at(&url, token).map(Some),
-            _ => Ok(None),
-        }
+        Ok(shared::server::Server::from_environment(token)?.map(Self))
     }
 
-    fn at(url: &str, token: &str) -> Result<Self, Failure> {
-        let parsed: Option<Uri> = url.parse().ok();
-        let scheme = parsed.as_ref().and_then(Uri::scheme_str);
-        if !matches!(scheme, Some("http" | "https")) {
-            return Err(Failure::usage(format!(
-                "{ENV_SERVER} is '{url}'; it must be the URL of a `producer serve`, as in http://host:8720"
-            )));
-        }
-        let config = Agent::config_builder()
-            .timeout_connect(Some(PATIENCE))
-            .timeout_recv_response(Some(PATIENCE))
-            .http_status_as_error(false)
-            .build();
-        let url = url.trim_end_matches('/').to_owned();
-        Ok(Self { url, token: token.to_owned(), agent: config.into() })
+    /// Where its files are.
+    #[must_use]
+    pub const fn files(&self) -> &shared::server::Server {
+        &self.0
     }
 
     /// The answer to `ask` as JSON.
@@ -68,14 +36,7 @@ impl Server {
     /// # Errors
     /// [`Failure`] as the ledger says, or when the server can't be reached.
     pub fn ask(&self, ask: &Ask) -> Result<String, Failure> {
-        let request = self.known(self.agent.post(format!("{}/v1/ask", self.url)));
-        let sent = request
-            .header("content-type", "application/json")
-            .send(serde_json::to_string(ask)?)
-            .map_err(|error| self.unreachable(&error))?;
-        let mut answer = self.accepted(sent)?.into_body();
-        let text = answer.with_config().limit(MAX_ANSWER).read_to_string();
-        text.map_err(|error| self.unreachable(&error))
+        Ok(self.0.post("/v1/ask", serde_json::to_string(ask)?, MAX_ANSWER)?)
     }
 
     /// All survivors of a run in that format.
@@ -83,40 +44,18 @@ impl Server {
     /// # Errors
     /// As [`Self::ask`].
     pub fn survivors(&self, run: &str, format: &str) -> Result<impl Read + use<>, Failure> {
-        let url = format!("{}/v1/runs/{run}/survivors/{format}", self.url);
-        let sent = self.known(self.agent.get(url)).call();
-        let sent = sent.map_err(|error| self.unreachable(&error))?;
-        Ok(self.accepted(sent)?.into_body().into_reader())
+        Ok(self.0.get(&format!("/v1/runs/{run}/survivors/{format}"))?)
     }
+}
 
-    fn known<B>(&self, request: RequestBuilder<B>) -> RequestBuilder<B> {
-        if self.token.is_empty() {
-            return request;
-        }
-        request.header("authorization", format!("Bearer {}", self.token))
-    }
-
-    /// The answer, if it is one.
-    fn accepted(&self, mut answer: Response<Body>) -> Result<Response<Body>, Failure> {
-        let status = answer.status();
-        if status.is_success() {
-            return Ok(answer);
-        }
-        if status.as_u16() == 401 {
-            let why = "it wants another token: set [serve] token as it is there";
-            return Err(self.unreachable(&why));
-        }
-        let body = answer.body_mut().read_to_string().unwrap_or_default();
-        match serde_json::from_str::<Refusal>(&body) {
-            Ok(Refusal { code, error }) => Err(Failure { code, message: error }),
-            Err(_) => {
-                let why = format!("it answered {status}; is it a `producer serve`?");
-                Err(self.unreachable(&why))
+impl From<ServerError> for Failure {
+    fn from(error: ServerError) -> Self {
+        match error {
+            ServerError::Refused(Refusal { code, error }) => Self { code, message: error },
+            wrong @ (ServerError::NoUrl(_) | ServerError::TooLarge(_)) => {
+                Self { code: exit_codes::USAGE, message: wrong.to_string() }
             }
+            other => Self::unreachable(other),
         }
-    }
-
-    fn unreachable(&self, why: &dyn std::fmt::Display) -> Failure {
-        Failure::unreachable(format!("the server at {} ({ENV_SERVER}): {why}", self.url))
     }
 }

@@ -10,6 +10,7 @@ pub mod broker;
 pub mod exit_codes;
 pub mod failpoint;
 pub mod families;
+pub mod handover;
 pub mod health;
 pub mod input;
 pub mod job;
@@ -24,6 +25,8 @@ pub mod retry;
 pub mod runner;
 pub mod screen;
 pub mod script;
+#[cfg(feature = "broker")]
+pub mod server;
 #[cfg(feature = "broker")]
 pub mod service_manager;
 #[cfg(feature = "broker")]

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     health::Health,
+    input::StagedSet,
     job::{Arch, Engine, Job, Urgency},
     outcome::Device,
     rates::MeasuredRate,
@@ -172,6 +173,9 @@ pub struct Heartbeat {
     pub memory: Option<MemoryState>,
     /// Whether it has heard a [`FleetState`]; one that has not is answered at once.
     pub informed: bool,
+    /// How the staged sets stand on this node; `None` for a worker that runs no scripts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub staged: Option<Vec<StageState>>,
     /// What `worker bench` measured on slots like these: one rate for each family and engine.
     #[serde(default)]
     pub measured: Vec<MeasuredRate>,
@@ -184,6 +188,32 @@ impl Heartbeat {
     pub fn held(&self) -> impl Iterator<Item = &HeldJob> {
         self.slots.iter().filter_map(|slot| slot.job.as_ref()).chain(&self.kept)
     }
+}
+
+/// How one staged set stands on a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StageState {
+    /// Its step.
+    pub step: String,
+    /// Its id.
+    pub set: String,
+    /// Where it stands.
+    pub progress: StageProgress,
+    /// What is wrong, in one line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+}
+
+/// Where a staged set stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StageProgress {
+    /// It is being staged.
+    Staging,
+    /// Every file is there and verified.
+    Ready,
+    /// It can't be staged; it is tried again.
+    Failed,
 }
 
 /// A host's memory at one moment, as far as jobs may use it.
@@ -216,6 +246,9 @@ pub struct SlotState {
     /// Why the worker itself gives it nothing to do, in one line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unfit: Option<String>,
+    /// Whether it is an endpoint's: it takes scripts alone, and no range is planned for it.
+    #[serde(default)]
+    pub is_endpoint: bool,
 }
 
 /// A job that a worker holds.
@@ -268,6 +301,8 @@ pub struct FleetState {
     pub nodes: BTreeMap<String, NodeOrder>,
     /// Devices that take nothing, as `node/device`.
     pub quarantined: BTreeSet<String>,
+    /// The files that every node that runs scripts is to have on its ramdisk, a set for a step.
+    pub staged: Vec<StagedSet>,
 }
 
 /// What a node is told to do until it is told otherwise.

@@ -4,7 +4,7 @@ use std::path::{Component, Path};
 
 use serde::{Deserialize, Serialize};
 
-use crate::input::{INPUT, Input, MAX_INPUTS, STAGED, StagedSet};
+use crate::input::{INPUT, Input, InvalidSet, MAX_INPUTS, STAGED, StagedSet};
 
 /// The longest job id, script name or output path, in bytes.
 pub const MAX_NAME: usize = 255;
@@ -23,9 +23,18 @@ pub const OUTPUT: &str = "{output}";
 /// The file that marks an attempt's folder as finished: run, job and seq, a line each. Nothing is
 /// taken out of a folder without it, whatever an outcome says.
 pub const ATTEMPT_MARK: &str = ".rigqueue-attempt";
+/// What the name of an output's sidecar ends in, after the whole name of the output: JSON about it
+/// that the script may write beside it.
+pub const SIDECAR: &str = ".meta.json";
+
+/// The name of the file about an output that its script may write beside it.
+#[must_use]
+pub fn sidecar(output: &str) -> String {
+    format!("{output}{SIDECAR}")
+}
 
 /// What a script job asks for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Script {
     /// Its place in the run's list, from 0: what the run counts as covered when it is done.
     pub index: u64,
@@ -47,6 +56,9 @@ pub struct Script {
     /// The GPU that it would like; the lease decides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpu: Option<u32>,
+    /// The step that it belongs to, as in `2.5`; empty in jobs of older producers.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub step: String,
     /// How many of its step run at once on a node; `None` for as many as the node takes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<u32>,
@@ -87,8 +99,11 @@ pub enum InvalidScript {
     #[error("its argument '{0}' names an input that it does not have")]
     NoInput(String),
     /// An argument that asks for staged files, of which it needs none.
-    #[error("its arguments name {STAGED}, but its step has no staged files")]
+    #[error("its arguments name {STAGED}, but nothing is staged for its step: `producer stage`")]
     NotStaged,
+    /// Staged files that can't be put into a folder.
+    #[error("its staged set: {0}")]
+    Set(#[from] InvalidSet),
     /// Too many inputs.
     #[error("it has {0} inputs; at most {MAX_INPUTS} are passed on")]
     Inputs(usize),
@@ -134,6 +149,9 @@ impl Script {
     /// [`InvalidScript`] says what is wrong.
     pub fn validate(&self) -> Result<(), InvalidScript> {
         check_path("script", &self.name)?;
+        if !self.step.is_empty() {
+            check_path("step", &self.step)?;
+        }
         if let Some(output) = &self.output {
             check_path("output", output)?;
         } else if self.args.iter().any(|arg| arg.contains(OUTPUT)) {
@@ -154,12 +172,12 @@ impl Script {
     }
 
     fn check_inputs(&self) -> Result<(), InvalidScript> {
-        let staged = self.staged.as_ref().map_or(&[][..], |set| &set.files);
-        let count = self.inputs.len().max(staged.len());
+        let count = self.inputs.len();
         if count > MAX_INPUTS {
             return Err(InvalidScript::Inputs(count));
         }
-        self.inputs.iter().chain(staged).try_for_each(Input::validate)?;
+        self.inputs.iter().try_for_each(Input::validate)?;
+        self.staged.as_ref().map_or(Ok(()), StagedSet::validate)?;
         let known: Vec<String> = self.inputs.iter().map(Input::placeholder).collect();
         for arg in &self.args {
             let rest = known.iter().fold(arg.clone(), |arg, known| arg.replace(known, ""));
@@ -254,12 +272,8 @@ mod tests {
             name: "a.py".to_owned(),
             args: args.iter().map(ToString::to_string).collect(),
             output: output.map(str::to_owned),
-            declared: None,
             anywhere: true,
-            gpu: None,
-            concurrency: None,
-            inputs: Vec::new(),
-            staged: None,
+            ..Script::default()
         };
         script(&["--out", "{output}", "$(rm -rf /)"], Some("o.json")).validate().unwrap();
         let nothing = script(&["{output}"], None).validate();

@@ -256,6 +256,7 @@ fn jobs_files(bytes: &[u8]) {
         max_attempts: 3,
         output_dir: Some("/out".into()),
         preserve_paths: false,
+        staged: None,
     };
     match ScriptRun::new(entries, options, &settings) {
         Err(error) => check_error(error),

@@ -14,7 +14,9 @@
 //! | [`runtime_folder()`], [`lease`] | where workers of one host meet; one process tree on one device |
 //! | [`fleet`] | what the aggregator wants every worker to know |
 //! | [`job`] | one job from its bytes to its outcome |
+//! | [`endpoint`] | slots that are serverless workers behind a URL |
 //! | [`scripts`] | one script job: its folder, its child, what its end means |
+//! | [`staging`] | files on the ramdisk for all scripts of a step |
 //! | [`spawn`], [`child`], [`output`] | one subprocess: its start, its watch, its end, its words |
 //! | [`shim`], [`cgroup`], [`memory`] | what programs that are none of ours are bound by |
 //! | [`marked`], [`orphans`] | processes by the mark in their environment; what a job leaves behind |
@@ -35,6 +37,7 @@ pub mod cli;
 pub mod cores;
 pub mod devices;
 pub mod doctor;
+pub mod endpoint;
 mod error;
 pub mod events;
 pub mod fleet;
@@ -58,6 +61,7 @@ pub mod shim;
 pub mod signals;
 pub mod slots;
 pub mod spawn;
+pub mod staging;
 pub mod sweep;
 
 pub use error::WorkerError;

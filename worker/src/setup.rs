@@ -11,12 +11,12 @@ use std::{
 
 use rustix::process::Signal;
 use shared::{
-    blobs::Blobs,
     broker::{Identity, Patience, connect},
     exit_codes,
     job::Arch,
     parent::{ENV_PARENT, end_with_parent},
     rates::{MeasuredRate, Rates},
+    server::Server,
     service_manager::Up,
     settings::{DEFAULT_LOG, ENV_LOG, Layers, Settings, Slots, data_home, host_name},
 };
@@ -32,17 +32,21 @@ use crate::{
     cli::{Args, BenchArgs, Command, DoctorArgs},
     cores,
     devices::{self, Gauges, Gpu, KernelLog, System},
-    doctor,
+    doctor, endpoint,
     job::Bench,
     marked::ENV_WORKER,
     runtime_folder,
-    scripts::{Attempts, Scripts},
+    scripts::{Attempts, Deliveries, Scripts, Supply},
     service::{Node, Service},
     signals::{Asked, Signals},
     slots::{Slot, slots},
     spawn::Spawner,
+    staging::Staging,
     sweep::{Instance, Swept},
 };
+
+/// How long a worker that ends goes on bringing outputs to the server.
+const LAST_DELIVERIES: Duration = Duration::from_secs(5);
 
 /// Runs the worker until it is asked to end; returns the exit code.
 ///
@@ -171,12 +175,22 @@ impl Own {
         measured: Vec<MeasuredRate>,
     ) -> Result<Bench, WorkerError> {
         let folders: Vec<PathBuf> = settings.scripts.folders.iter().map(PathBuf::from).collect();
-        let attempts = (!folders.is_empty()).then(|| Attempts::new(home, &self.instance));
+        let runs_any = !folders.is_empty() || !settings.endpoint.is_empty();
+        let attempts = runs_any.then(|| Attempts::new(home, &self.instance));
+        let server = server(settings)?;
+        let supply = Arc::new(Supply::of(home, settings.worker.cache_mb, server));
+        let folders_are_empty = folders.is_empty();
         let scripts = Scripts {
             folders,
             python: settings.scripts.python.clone(),
             attempts: attempts.transpose().map_err(system("making a folder for attempts"))?,
-            blobs: Blobs::of(home),
+            staging: Arc::new(Staging::new(
+                &settings.worker.ramdisk,
+                !folders_are_empty,
+                Arc::clone(&supply),
+            )),
+            supply,
+            finished: Arc::default(),
             drain: settings.worker.drain_timeout.duration(),
         };
         Ok(Bench {
@@ -191,6 +205,12 @@ impl Own {
             measured,
         })
     }
+}
+
+/// The `producer serve` that the environment names, if any.
+fn server(settings: &Settings) -> Result<Option<Server>, WorkerError> {
+    Server::from_environment(&settings.serve.token)
+        .map_err(|error| WorkerError::Setting(error.to_string()))
 }
 
 /// Marks this worker as alive, and ends what dead ones left behind on this host.
@@ -270,7 +290,7 @@ fn kernel_log(system: &System) -> Option<KernelLog> {
 async fn serve(args: &Args, settings: &Settings) -> Result<u8, WorkerError> {
     let mut signals = Signals::new().map_err(system("listening for signals"))?;
     let own = Own::new(settings)?;
-    let slots = own.slots(settings)?;
+    let mut slots = own.slots(settings)?;
     let home = data_home()?;
     let identity =
         Identity { node: own.node.clone(), instance: own.instance.clone(), role: "worker" };
@@ -286,9 +306,26 @@ async fn serve(args: &Args, settings: &Settings) -> Result<u8, WorkerError> {
     let bench = own.bench(settings, &home, measured(&home, slots.first()))?;
     let patience = settings.worker.drain_timeout.duration();
     let node = node(settings, &bench.node, &slots)?;
+    slots.extend(endpoint::slots(settings));
+    let runs_scripts = bench.scripts.attempts.is_some();
+    let finished = Arc::clone(&bench.scripts.finished);
+    let deliveries = server(settings)?
+        .filter(|_| runs_scripts)
+        .map(|server| Deliveries::new(&home, server, finished));
+    let bringing = deliveries.clone().map(|deliveries| tokio::spawn(deliveries.bring()));
+    let instance_name = bench.instance.clone();
+    let staging = Arc::clone(&bench.scripts.staging);
     let service = Service::start(broker, Arc::new(bench), slots, node, args.eager).await?;
     up.status("at work");
     let asked = service.run(&mut signals, patience).await?;
+    if let (Some(deliveries), Some(bringing)) = (deliveries, bringing) {
+        bringing.abort();
+        tokio::select! {
+            () = deliveries.finish(&instance_name, LAST_DELIVERIES) => {}
+            _ = signals.next() => {}
+        }
+    }
+    staging.end();
     retire(&instance);
     Ok(exit_code(asked))
 }

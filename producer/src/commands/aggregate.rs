@@ -6,7 +6,10 @@ use shared::{
     broker::{Owner, Patience, claim_ledger, owns_ledger},
     service_manager::Up,
 };
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -32,14 +35,15 @@ pub(crate) struct AggregateArgs {
 pub(crate) async fn aggregate(context: &Context, args: AggregateArgs) -> Result<(), Failure> {
     let stop = CancellationToken::new();
     stop_on_signals(&stop)?;
-    aggregate_until(context, args, &stop).await
+    aggregate_until(context, args, &stop, None).await
 }
 
-/// Takes results into the ledger until `stop` is cancelled.
+/// Takes results into the ledger until `stop` is cancelled, and outputs as they arrive.
 pub(super) async fn aggregate_until(
     context: &Context,
     args: AggregateArgs,
     stop: &CancellationToken,
+    arrivals: Option<mpsc::Receiver<String>>,
 ) -> Result<(), Failure> {
     if let Some(name) = &args.until_complete {
         check_run_name(name)?;
@@ -59,6 +63,9 @@ pub(super) async fn aggregate_until(
     up.status("aggregating");
     let at = (context.settings.clone(), context.home.clone());
     let mut aggregator = Aggregator::new(broker.clone(), ledger, at, args.output_dir);
+    if let Some(arrivals) = arrivals {
+        aggregator = aggregator.with_arrivals(arrivals);
+    }
     let worked = aggregator.work(args.until_complete.as_deref(), stop).await;
     broker.close().await;
     Ok(worked?)

@@ -130,7 +130,8 @@ impl Watch {
             }
             Place::There(server) => {
                 let ask = |limit| -> Result<RunSummary, Failure> {
-                    let answer = server.ask(&Ask::Status { run: self.run.clone(), limit })?;
+                    let ask = Ask::Status { run: self.run.clone(), limit };
+                    let answer = server.ask(&ask)?;
                     Ok(serde_json::from_str(&answer)?)
                 };
                 match ask(0) {

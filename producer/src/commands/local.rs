@@ -9,7 +9,7 @@ use std::{
 };
 
 use rustix::process::{Pid, Signal, kill_process};
-use shared::settings::{ENV_BROKER, ENV_CONFIG, ENV_HOME};
+use shared::settings::{ENV_BROKER, ENV_CONFIG, ENV_HOME, ENV_SERVER};
 use tokio::process::{Child, Command};
 
 use crate::{failure::Failure, runner::beside};
@@ -103,6 +103,8 @@ impl Part {
             .args(args)
             .env(ENV_HOME, folder)
             .env(ENV_BROKER, "embedded:")
+            // All that it needs is in its own folder.
+            .env_remove(ENV_SERVER)
             // A child asks to be ended with its parent, whatever ends that.
             .env(shared::parent::ENV_PARENT, std::process::id().to_string())
             .stdin(Stdio::null())

@@ -28,6 +28,7 @@ use crate::{
     export::write_certificate_into,
     failure::Failure,
     fleet::Known,
+    job_inputs::JobInputs,
     ledger::Ledger,
     output,
     sample::sampled,
@@ -150,9 +151,13 @@ async fn begin_scripts(
     refuse_a_known_name(context, &name)?;
     let folder = context.local(&name);
     make(&folder)?;
+    let inputs = JobInputs::of(&folder);
+    for file in scripts.staged_files() {
+        inputs.bring(file, &JobInputs::of_context(context))?;
+    }
     output::say(format!("run {name}: {} scripts", scripts.jobs.len()));
     let broker = local_broker(&folder).await?;
-    let published = scripts::publish(scripts, &name, broker.as_ref(), &folder).await;
+    let published = scripts::publish(scripts, &name, broker.as_ref(), &inputs).await;
     broker.close().await;
     published?;
     Ok(name)

@@ -1,6 +1,6 @@
 //! `producer enqueue` and `producer run` of the script steps.
 
-use std::{collections::BTreeSet, net::IpAddr, path::Path};
+use std::{collections::BTreeSet, net::IpAddr};
 
 use serde::Serialize;
 use shared::{
@@ -16,6 +16,7 @@ use crate::{
     context::{Context, check_run_name},
     failure::Failure,
     job_inputs::JobInputs,
+    ledger::Ledger,
     output,
     script_request::ScriptRun,
     summary::{HalfOpen, RunSummary},
@@ -57,7 +58,7 @@ pub(super) async fn enqueue(
     }
     let run = args.run.unwrap_or_else(fresh_run_id);
     check_run_name(&run)?;
-    refuse_outputs_from_afar(&context.settings.broker.url, &scripts)?;
+    check_outputs_can_come(context, &scripts)?;
     if args.dry_run {
         refuse_a_known_name(context, &run)?;
         return show(&scripts, args.json);
@@ -65,7 +66,7 @@ pub(super) async fn enqueue(
     let watch = if args.wait { Some(watch(context, &run).await?) } else { None };
     refuse_a_known_name(context, &run)?;
     let broker = context.broker("producer", Patience::COMMAND).await?;
-    let published = publish(&scripts, &run, broker.as_ref(), &context.home).await;
+    let published = publish(&scripts, &run, broker.as_ref(), &JobInputs::of_context(context)).await;
     broker.close().await;
     published?;
     let manifest = scripts.manifest(&run, 0);
@@ -86,15 +87,14 @@ pub(super) async fn enqueue(
     }
 }
 
-/// Publishes a run of scripts, after everything that its jobs read was put into the data folder
-/// `home`.
+/// Publishes a run of scripts, after everything that its jobs read was put where workers find it.
 pub(super) async fn publish(
     scripts: &ScriptRun,
     run: &str,
     broker: &dyn Broker,
-    home: &Path,
+    inputs: &JobInputs,
 ) -> Result<(), Failure> {
-    let inputs = JobInputs::of(home);
+    scripts.files.keep(inputs)?;
     for chunk in &scripts.chunks {
         inputs.bytes(&chunk.input.name, &chunk.bytes)?;
     }
@@ -105,15 +105,28 @@ pub(super) async fn publish(
     publish_run(broker, first, scripts.jobs(run), queues).await
 }
 
-/// Output files are taken from this machine's own workers alone so far.
-fn refuse_outputs_from_afar(url: &str, scripts: &ScriptRun) -> Result<(), Failure> {
-    if !scripts.has_outputs() || url.starts_with("embedded:") || is_loopback(url) {
+/// Output files come from this machine's own workers, or through a `producer serve`.
+fn check_outputs_can_come(context: &Context, scripts: &ScriptRun) -> Result<(), Failure> {
+    let url = &context.settings.broker.url;
+    if !scripts.has_outputs()
+        || context.server.is_some()
+        || url.starts_with("embedded:")
+        || is_loopback(url)
+    {
+        return Ok(());
+    }
+    if Ledger::path(&context.home).exists() {
+        output::say(
+            "note: outputs come from other machines where RIGQUEUE_SERVER is set on the worker and \
+             `producer serve`, not `aggregate`, runs here",
+        );
         return Ok(());
     }
     Err(Failure::usage(
-        "the jobs declare output files, and the broker is on another machine: files can't be brought \
-         from one machine to another yet. Have the scripts print their result as one last line of \
-         JSON (at most 64 KiB) and leave expected_output out, or run them where the ledger is",
+        "the jobs declare output files, the broker is on another machine, and no `producer serve` is \
+         known that could take them: set RIGQUEUE_SERVER to it, here and on the workers; or have \
+         the scripts print their result as one last line of JSON (at most 64 KiB) and leave \
+         expected_output out",
     ))
 }
 

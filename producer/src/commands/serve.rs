@@ -20,12 +20,12 @@ pub(crate) struct ServeArgs {
 pub(crate) async fn serve(context: &Context, args: ServeArgs) -> Result<(), Failure> {
     let mut settings = context.settings.serve.clone();
     settings.listen = args.listen.unwrap_or(settings.listen);
-    let listening = listen(context.home.clone(), &settings).await?;
+    let (listening, arrivals) = listen(context.home.clone(), &settings).await?;
     info!(address = %listening.address, "serving");
     let stop = CancellationToken::new();
     stop_on_signals(&stop)?;
     let answering = tokio::spawn(listening.answer(stop.clone()));
-    let aggregated = aggregate_until(context, args.aggregate, &stop).await;
+    let aggregated = aggregate_until(context, args.aggregate, &stop, Some(arrivals)).await;
     stop.cancel();
     answering.await.map_err(Failure::internal)??;
     aggregated

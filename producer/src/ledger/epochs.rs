@@ -251,6 +251,7 @@ impl Ledger {
             paused: self.names("SELECT name FROM runs WHERE state = 'paused'", [])?,
             nodes: self.node_orders()?,
             quarantined: strikes::quarantined(&self.db, now)?.into_iter().collect(),
+            staged: self.staged()?,
         })
     }
 

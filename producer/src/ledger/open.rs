@@ -11,11 +11,12 @@ use rusqlite::{Connection, OpenFlags};
 use rustix::fs::{FlockOperation, flock};
 
 /// What brings a ledger from each version to the next, from none to the first.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     include_str!("schema/1.sql"),
     include_str!("schema/2.sql"),
     include_str!("schema/3.sql"),
     include_str!("schema/4.sql"),
+    include_str!("schema/5.sql"),
 ];
 const VERSION: i64 = MIGRATIONS.len() as i64;
 /// "RigQ": marks the file as ours.

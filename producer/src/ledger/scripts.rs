@@ -1,8 +1,7 @@
-//! Script jobs: a run's list of them, the first success of each, and the outputs that are still to
-//! be put in place. What is covered is a job's place in the list, so that completion, holes and
+//! Script jobs: a run's list of them, and the first success of each. What is covered is a job's place in the list, so that completion, holes and
 //! dead jobs are the same as for seeds.
 
-use rusqlite::{Connection, OptionalExtension as _, Row, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use shared::{
     job::{Job, Task},
     messages::RunPart,
@@ -13,30 +12,10 @@ use shared::{
 };
 
 use super::{
-    apply::{Applied, settle_and_write},
     coverage, dead,
     open::{Ledger, LedgerError},
-    runs::{self, RunRow},
+    runs::RunRow,
 };
-
-/// A success whose files are not in the output folder yet.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unplaced {
-    run_id: i64,
-    place: u64,
-    /// The run.
-    pub run: String,
-    /// The job.
-    pub job: String,
-    /// The publication of it that succeeded.
-    pub seq: u32,
-    /// The node that its files are on.
-    pub node: String,
-    /// Its files.
-    pub files: Vec<OutputFile>,
-    /// Why they could not be put in place when that was tried last.
-    pub trouble: Option<String>,
-}
 
 /// How one script job of a run stands.
 #[derive(Debug, Clone, PartialEq)]
@@ -57,15 +36,6 @@ pub struct ScriptRow {
     pub is_dead: bool,
     /// What it died of or failed of last, and one line for people.
     pub failure: Option<(String, String)>,
-}
-
-#[cfg(test)]
-impl Unplaced {
-    /// One that no ledger holds.
-    pub(crate) fn of(run: &str, job: &str, seq: u32, node: &str, files: Vec<OutputFile>) -> Self {
-        let (run, job, node) = (run.to_owned(), job.to_owned(), node.to_owned());
-        Self { run_id: 0, place: 0, run, job, seq, node, files, trouble: None }
-    }
 }
 
 fn refused(job: &str, why: &str) -> LedgerError {
@@ -201,7 +171,7 @@ pub(super) fn is_placing(db: &Connection, run: i64) -> Result<bool, LedgerError>
         .exists([run])?)
 }
 
-fn files_of(job: &str, bytes: &[u8]) -> Result<Vec<OutputFile>, LedgerError> {
+pub(super) fn files_of(job: &str, bytes: &[u8]) -> Result<Vec<OutputFile>, LedgerError> {
     rmp_serde::from_slice(bytes).map_err(|error| corrupt(&format!("the files of {job}"), error))
 }
 
@@ -280,79 +250,4 @@ impl Ledger {
             })?
             .collect()
     }
-
-    /// Successes whose files are not in place, at most `most`; with or without those that met with
-    /// trouble before. Where they belong is known with the run's manifest, not earlier.
-    ///
-    /// # Errors
-    /// [`LedgerError`] when the ledger can't be read.
-    pub fn unplaced(&self, troubled: bool, most: u32) -> Result<Vec<Unplaced>, LedgerError> {
-        self.db
-            .prepare_cached(
-                "SELECT r.run, r.place, runs.name, r.job, r.seq, o.node, r.files, r.trouble
-                 FROM script_results r JOIN runs ON runs.id = r.run
-                 JOIN outcomes o ON o.id = r.outcome
-                 WHERE r.placed_at IS NULL AND (?1 OR r.trouble IS NULL) AND runs.manifest IS NOT NULL
-                 ORDER BY r.run, r.place LIMIT ?2",
-            )?
-            .query_and_then(params![troubled, most], |row| {
-                let job: String = row.get(3)?;
-                let files: Vec<u8> = row.get(6)?;
-                Ok(Unplaced {
-                    run_id: row.get(0)?,
-                    place: row.get(1)?,
-                    run: row.get(2)?,
-                    seq: row.get(4)?,
-                    node: row.get(5)?,
-                    files: files_of(&job, &files)?,
-                    trouble: row.get(7)?,
-                    job,
-                })
-            })?
-            .collect()
-    }
-
-    /// Writes which files were put in place, or why they could not be; the runs that this completes
-    /// have ended with it.
-    ///
-    /// # Errors
-    /// [`LedgerError`] when the ledger can't be written.
-    pub fn placed(
-        &mut self,
-        done: &[(Unplaced, Option<String>)],
-        now: f64,
-    ) -> Result<Applied, LedgerError> {
-        let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let mut applied = Applied::default();
-        for (row, trouble) in done {
-            let placed_at = trouble.is_none().then_some(now);
-            tx.prepare_cached(
-                "UPDATE script_results SET placed_at = ?3, trouble = ?4 WHERE run = ?1 AND place = ?2",
-            )?
-            .execute(params![row.run_id, row.place, placed_at, trouble])?;
-            applied.touched.insert(row.run.clone());
-        }
-        for name in applied.touched.clone() {
-            let Some(mut run) = runs::find(&tx, &name)? else { continue };
-            run.note = note(&tx, &run)?;
-            settle_and_write(&tx, &mut run, &mut applied, now)?;
-        }
-        tx.commit()?;
-        Ok(applied)
-    }
-}
-
-/// What people should know of files that are not in place.
-fn note(db: &Connection, run: &RunRow) -> Result<Option<String>, LedgerError> {
-    const PREFIX: &str = "not in the output folder: ";
-    let (count, first): (u64, Option<String>) = db
-        .prepare_cached(
-            "SELECT count(*), min(trouble) FROM script_results
-             WHERE run = ?1 AND placed_at IS NULL AND trouble IS NOT NULL",
-        )?
-        .query_row([run.id], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    Ok(match first {
-        Some(first) => Some(format!("{PREFIX}the outputs of {count} jobs; {first}")),
-        None => run.note.clone().filter(|note| !note.starts_with(PREFIX)),
-    })
 }

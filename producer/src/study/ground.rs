@@ -25,7 +25,7 @@ use crate::{
     context::Context,
     failure::Failure,
     job_inputs::JobInputs,
-    ledger::Ledger,
+    ledger::{Ledger, LedgerError},
     output,
     server::Server,
     summary::RunSummary,
@@ -80,8 +80,7 @@ impl Ground {
         }
         make(folder)?;
         let broker = local_broker(folder).await?;
-        // The ledger is laid here, so that it can be watched from the start.
-        drop(Ledger::write(folder)?);
+        lay_ledger(folder).await?;
         let place = Place::here(folder)?;
         let slots = slots(context, request.parallel).map(|slots| slots.to_string());
         let worker: Vec<&str> = slots.iter().flat_map(|slots| ["--slots", slots]).collect();
@@ -109,7 +108,7 @@ impl Ground {
         // One that can't be reached at all is said at once; one that goes away is waited for.
         context.broker("producer", Patience::COMMAND).await?.close().await;
         let broker = context.broker("producer", Patience::Forever).await?;
-        let inputs = JobInputs::of(&context.home);
+        let inputs = JobInputs::of_context(context);
         Ok(Self { broker, inputs, place, services: None, grace: Duration::ZERO })
     }
 
@@ -215,6 +214,20 @@ impl Place {
             },
         }
         Ok(())
+    }
+}
+
+/// Lays the ledger, so that it can be watched from the start; the aggregator of an earlier session
+/// that was killed may take a moment to end.
+async fn lay_ledger(folder: &Path) -> Result<(), Failure> {
+    let since = Instant::now();
+    loop {
+        match Ledger::own(folder) {
+            Err(LedgerError::Owned(_)) if since.elapsed() < CATCH_UP => {
+                tokio::time::sleep(LOOK).await;
+            }
+            owned => return Ok(owned.map(drop)?),
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use shared::{broker::Identity, settings::Settings};
 
-use super::{broker, findings::Findings, gpus, machine, memory, scripts};
+use super::{broker, files, findings::Findings, gpus, machine, memory, scripts};
 use crate::{WorkerError, admission::MemorySource, devices::System};
 
 /// Who is examined.
@@ -30,11 +30,13 @@ pub async fn run(subject: &Subject<'_>, json: bool) -> Result<u8, WorkerError> {
     let mut findings = Findings::default();
     machine::settings(subject, &mut findings);
     machine::folders(subject, &mut findings);
+    files::ramdisk(subject.settings, &mut findings);
     machine::limits(subject.settings, &mut findings);
     let system = System::here();
     memory::look(subject.settings, &MemorySource::below(system.root()), &mut findings);
     gpus::look(subject.settings, &system, &mut findings);
     scripts::look(&subject.settings.scripts, &subject.settings.steps, &mut findings);
+    files::server(subject.settings, &mut findings);
     broker::look(subject, &mut findings).await;
     findings.tell(json)?;
     Ok(findings.exit_code())

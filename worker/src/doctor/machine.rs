@@ -1,4 +1,4 @@
-//! The machine: folders, programs, limits, the ramdisk.
+//! The machine: folders, programs, limits.
 
 use std::{
     fs, io,
@@ -78,20 +78,11 @@ pub(super) fn folders(subject: &Subject<'_>, findings: &mut Findings) {
             "build or install it beside the worker",
         ),
     }
-    let ramdisk = Path::new("/dev/shm");
-    match room(ramdisk) {
-        Ok(free) => findings.ok("ramdisk", format!("{}, {free} MiB free", ramdisk.display())),
-        Err(error) => findings.warn(
-            "ramdisk",
-            format!("{} can't be written: {error}", ramdisk.display()),
-            "sets of files can't be staged on this node; mount a tmpfs there",
-        ),
-    }
 }
 
 /// Free MiB of the disk below a folder that this user can write to; where it does not exist yet,
 /// below the nearest that does.
-fn room(folder: &Path) -> io::Result<u64> {
+pub(super) fn room(folder: &Path) -> io::Result<u64> {
     let mut there = folder.to_owned();
     while !there.exists() {
         there = there.parent().map(PathBuf::from).ok_or(io::ErrorKind::NotFound)?;

@@ -2,6 +2,7 @@
 
 mod broker;
 mod examination;
+mod files;
 mod findings;
 mod gpus;
 mod machine;

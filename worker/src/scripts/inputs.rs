@@ -6,9 +6,12 @@ use std::{
 };
 
 use shared::{
-    blobs::{BlobError, Blobs},
-    input::{Input, placeholder},
+    input::{Input, STAGED, placeholder},
+    script::Script,
 };
+
+use super::supply::{Supply, SupplyError};
+use crate::staging::{Held, Staging, StagingError};
 
 /// Where inputs lie in the attempt's folder: out of the way of what the script writes.
 const FOLDER: &str = ".inputs";
@@ -18,12 +21,15 @@ const FOLDER: &str = ".inputs";
 pub(super) enum InputError {
     /// The file.
     #[error("its input '{name}': {source}")]
-    Blob {
+    File {
         /// What the job calls it.
         name: String,
         /// What is wrong with it.
-        source: BlobError,
+        source: SupplyError,
     },
+    /// The staged set.
+    #[error(transparent)]
+    Staged(#[from] StagingError),
     /// The attempt's folder.
     #[error("its inputs can't be put into {}: {source}", folder.display())]
     Folder {
@@ -34,13 +40,21 @@ pub(super) enum InputError {
     },
 }
 
-/// Puts every input into the attempt's folder. Returns what arguments say in place of each, and
-/// its path.
+/// What an attempt reads, where it is for as long as this lives.
+#[derive(Debug)]
+pub(super) struct Placed {
+    /// What arguments say in place of each, and its path.
+    pub(super) paths: Vec<(String, PathBuf)>,
+    _held: Option<Held>,
+}
+
+/// Puts every input into the attempt's folder, and makes sure of the staged set.
 pub(super) fn place(
-    blobs: &Blobs,
-    inputs: &[Input],
+    (supply, staging): (&Supply, &Staging),
+    script: &Script,
     attempt: &Path,
-) -> Result<Vec<(String, PathBuf)>, InputError> {
+) -> Result<Placed, InputError> {
+    let held = script.staged.as_ref().map(|set| staging.hold(set)).transpose()?;
     let folder = attempt.join(FOLDER);
     let place = |input: &Input| {
         let target = folder.join(&input.name);
@@ -48,10 +62,12 @@ pub(super) fn place(
             fs::create_dir_all(parent)
                 .map_err(|source| InputError::Folder { folder: parent.to_owned(), source })?;
         }
-        blobs
+        supply
             .put(input, &target)
-            .map_err(|source| InputError::Blob { name: input.name.clone(), source })?;
+            .map_err(|source| InputError::File { name: input.name.clone(), source })?;
         Ok((placeholder(&input.name), target))
     };
-    inputs.iter().map(place).collect()
+    let mut paths: Vec<_> = script.inputs.iter().map(place).collect::<Result<_, InputError>>()?;
+    paths.extend(held.as_ref().map(|held| (STAGED.to_owned(), held.folder.clone())));
+    Ok(Placed { paths, _held: held })
 }

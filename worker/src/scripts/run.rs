@@ -13,14 +13,13 @@ use std::{
 };
 
 use shared::{
-    blobs::Blobs,
-    job::Arch,
+    job::{Arch, Job},
     outcome::{Failure, Return, Verdict},
     runner::ENV_RUNNER,
     script::{OUTPUT, Script},
 };
 use tokio::{
-    sync::watch,
+    sync::{Notify, watch},
     task::spawn_blocking,
     time::{self, sleep_until},
 };
@@ -29,15 +28,18 @@ use super::{
     attempt::{self as folders, Attempts},
     find, inputs,
     judge::{End, judge},
-    output,
+    output::{self, Fault, Found},
+    supply::Supply,
     text::Text,
 };
 use crate::{
     child::{Order, Orders},
+    endpoint,
     job::{self, Bench, Taken, failed, returned},
     lease::Lease,
     slots::{Slot, runner_of},
     spawn::{Start, Ties},
+    staging::Staging,
 };
 
 /// What libraries are told of the cores that a script may use, unless its environment says it.
@@ -54,7 +56,11 @@ pub struct Scripts {
     /// Where attempts work; none on a node that runs no scripts.
     pub attempts: Option<Attempts>,
     /// Where inputs are found.
-    pub blobs: Blobs,
+    pub supply: Arc<Supply>,
+    /// What is on the ramdisk.
+    pub staging: Arc<Staging>,
+    /// Told when an attempt has finished with files.
+    pub finished: Arc<Notify>,
     /// How long a script goes on when the worker drains.
     pub drain: Duration,
 }
@@ -62,12 +68,15 @@ pub struct Scripts {
 impl Scripts {
     /// Those of a worker that runs none.
     #[must_use]
-    pub const fn none() -> Self {
+    pub fn none() -> Self {
+        let supply = Arc::new(Supply::of(Path::new(""), 0, None));
         Self {
             folders: Vec::new(),
             python: String::new(),
             attempts: None,
-            blobs: Blobs::at(PathBuf::new()),
+            staging: Arc::new(Staging::new("", false, Arc::clone(&supply))),
+            supply,
+            finished: Arc::default(),
             drain: Duration::ZERO,
         }
     }
@@ -83,8 +92,12 @@ pub async fn attempt(
     orders: Orders,
 ) -> (Verdict, f64, Option<u64>) {
     let scripts = &bench.scripts;
-    let found = find::script(&scripts.folders, &script.name)
-        .and_then(|path| Ok((find::python(&scripts.python)?, path)));
+    let found = match &slot.endpoint {
+        // Whether it is there is for the endpoint to say.
+        Some(_) => Ok(Default::default()),
+        None => find::script(&scripts.folders, &script.name)
+            .and_then(|path| Ok((find::python(&scripts.python)?, path))),
+    };
     let (python, path) = match found {
         Ok(found) => found,
         Err(error) => return (returned(Return::NeverFits, error.to_string()), 0.0, None),
@@ -97,8 +110,11 @@ pub async fn attempt(
             return (failed(Failure::SpawnFailed, detail, String::new()), 0.0, None);
         }
     };
-    let (blobs, inputs, into) = (scripts.blobs.clone(), script.inputs.clone(), folder.clone());
-    let placed = spawn_blocking(move || inputs::place(&blobs, &inputs, &into)).await;
+    let (supply, staging) = (Arc::clone(&scripts.supply), Arc::clone(&scripts.staging));
+    let (script_of, into) = (script.clone(), folder.clone());
+    let placed =
+        spawn_blocking(move || inputs::place((&supply, &staging), &script_of, &into)).await;
+    // The staged set stays as long as the script may use it.
     let placed = match placed.map_err(io::Error::other) {
         Ok(Ok(placed)) => placed,
         Ok(Err(error)) => {
@@ -113,9 +129,15 @@ pub async fn attempt(
     let (job, run) = (&taken.job.id, &taken.job.run);
     tracing::debug!(run, job, folder = %folder.display(), "a script starts");
     let began = Instant::now();
-    let start = start_of(slot, taken, script, (&python, &path, &folder), &placed);
-    let ties = job::ties(slot, &taken.job, lease, true);
-    let ran = in_folder(bench, (taken, script), (start, ties), &folder, orders).await;
+    let ran = if let Some(endpoint) = &slot.endpoint {
+        let place = (folder.as_path(), &placed.paths[..]);
+        let ran = endpoint::attempt(endpoint, (taken, script), place, orders, scripts.drain).await;
+        ran.map(|verdict| (verdict, None))
+    } else {
+        let start = start_of(slot, taken, script, (&python, &path, &folder), &placed.paths);
+        let ties = job::ties(slot, &taken.job, lease, true);
+        in_folder(bench, (taken, script), (start, ties), &folder, orders).await
+    };
     let (verdict, peak_bytes) = match ran {
         Ok(ran) => ran,
         Err(error) => {
@@ -125,7 +147,9 @@ pub async fn attempt(
     };
     let seconds = began.elapsed().as_secs_f64();
     let awaited = matches!(&verdict, Verdict::Finished(result) if !result.files.is_empty());
-    if !awaited {
+    if awaited {
+        scripts.finished.notify_one();
+    } else {
         discard(folder).await;
     }
     (verdict, seconds, peak_bytes)
@@ -159,14 +183,7 @@ async fn in_folder(
         None => None,
         Some(name) => {
             let (folder, job) = (folder.to_owned(), taken.job.clone());
-            let looked = spawn_blocking(move || {
-                let found = output::look(&folder, &name)?;
-                folders::mark(&folder, &job.run, &job.id, job.seq).map_err(|error| {
-                    let why = format!("its outputs could not be put on disk: {error}");
-                    (Failure::SpawnFailed, why)
-                })?;
-                Ok(found)
-            });
+            let looked = spawn_blocking(move || look(&folder, &job, &name));
             Some(looked.await.map_err(io::Error::other)?)
         }
     };
@@ -175,9 +192,19 @@ async fn in_folder(
     Ok((judge(script.index, end), ending.peak_bytes))
 }
 
+/// Looks at the output `name` that a job's script had to write into its attempt's folder, and marks
+/// the folder as one whose outputs somebody will come for.
+pub(crate) fn look(folder: &Path, job: &Job, name: &str) -> Result<Found, Fault> {
+    let found = output::look(folder, name)?;
+    folders::mark(folder, &job.run, &job.id, job.seq).map_err(|error| {
+        (Failure::SpawnFailed, format!("its outputs could not be put on disk: {error}"))
+    })?;
+    Ok(found)
+}
+
 /// Passes orders on as scripts are to hear them: a paused run's go on to their end, and a draining
 /// worker's for a while.
-async fn pass_on(
+pub(crate) async fn pass_on(
     mut orders: Orders,
     told: watch::Sender<Option<Order>>,
     drain: Duration,
@@ -285,16 +312,11 @@ mod tests {
     #[test]
     fn an_attempt_writes_to_a_place_of_its_own() {
         let script = Script {
-            index: 0,
             name: "a.py".to_owned(),
-            args: Vec::new(),
             output: Some("t/1.json".to_owned()),
             declared: Some("/out/t/1.json".to_owned()),
             anywhere: true,
-            gpu: None,
-            concurrency: None,
-            inputs: Vec::new(),
-            staged: None,
+            ..Script::default()
         };
         let own = Path::new("/attempt/t/1.json");
         for (arg, expected) in [

@@ -27,6 +27,7 @@ impl Service {
             // There is an aggregator, and it may not have heard of this worker yet.
             self.pulse.news();
         }
+        self.bench.scripts.staging.hear(&state.staged);
         self.fleet.hear(state);
         self.ready = true;
         for running in self.seats.all_running() {
@@ -93,6 +94,7 @@ impl Service {
             kept: self.kept.iter().map(|job| job.holding.told()).collect(),
             memory,
             informed: self.fleet.is_informed(),
+            staged: self.bench.scripts.staging.told(),
             measured: self.bench.measured.clone(),
             at: job::now(),
         }

@@ -1,6 +1,7 @@
 //! Script jobs in the ledger: the first success of each counts, whatever comes when.
 
 use shared::{
+    handover::{Fate, FinishedAttempt},
     job::{Job, Task},
     messages::{MaxDead, RunOpened, RunPart, ScriptOutputs},
     outcome::{Failure, Outcome, Verdict},
@@ -9,7 +10,7 @@ use shared::{
 
 use super::books::{Books, failed, job, opened, outcome, span};
 use crate::{
-    ledger::{DeadFilter, Record, RunState, ScriptRow},
+    ledger::{DeadFilter, Outstanding, Record, RunState, ScriptRow, Stand},
     reconcile::plan_rest,
 };
 
@@ -18,13 +19,8 @@ fn script(index: u64) -> Job {
         index,
         name: "a.py".to_owned(),
         args: vec!["--n".to_owned(), index.to_string()],
-        output: None,
-        declared: None,
         anywhere: true,
-        gpu: None,
-        concurrency: None,
-        inputs: Vec::new(),
-        staged: None,
+        ..Script::default()
     };
     Job { task: Task::Script(script), ..job(&format!("trial {index}"), span(0, 0)) }
 }
@@ -197,17 +193,42 @@ fn a_run_ends_when_its_files_are_in_place() {
     let wrote = outcome(&script(1), result(&script(1), "1", vec![file.clone()]));
     books.apply(&[finished(&script(0)), wrote]);
     assert_eq!(books.run().state, RunState::Open);
-    let unplaced = books.ledger.unplaced(false, 10).unwrap();
+    let unplaced = books.ledger.unplaced(Outstanding::New, None, 10, 0.0).unwrap();
     assert_eq!((unplaced.len(), &unplaced[0].files, unplaced[0].seq), (1, &vec![file], 1));
-    let trouble = Some("it is on another machine".to_owned());
+    // On its way from another machine: the run waits.
+    let awaited = Stand { trouble: None, awaits: Some("00".to_owned()) };
+    let applied = books.ledger.placed(&[(unplaced[0].clone(), awaited)], 90.0).unwrap();
+    assert!(applied.ended.is_empty() && books.run().state == RunState::Open);
+    assert!(books.ledger.unplaced(Outstanding::New, None, 10, 95.0).unwrap().is_empty());
+    assert!(books.ledger.unplaced(Outstanding::Awaiting("01"), None, 10, 95.0).unwrap().is_empty());
+    let awaited = books.ledger.unplaced(Outstanding::Awaiting("00"), None, 10, 95.0).unwrap();
+    assert_eq!(awaited[0].awaited_seconds, Some(5));
+    assert!(books.ledger.unplaced(Outstanding::All, awaited.first(), 10, 95.0).unwrap().is_empty());
+    let trouble = Stand { trouble: Some("it is on another machine".to_owned()), awaits: None };
     let applied = books.ledger.placed(&[(unplaced[0].clone(), trouble)], 100.0).unwrap();
     assert_eq!(applied.ended, [("r".to_owned(), RunState::Complete)]);
     assert!(books.run().note.unwrap().contains("of 1 jobs; it is on another machine"));
-    assert!(books.ledger.unplaced(false, 10).unwrap().is_empty());
-    let unplaced = books.ledger.unplaced(true, 10).unwrap();
-    books.ledger.placed(&[(unplaced[0].clone(), None)], 100.0).unwrap();
+    assert!(books.ledger.unplaced(Outstanding::New, None, 10, 0.0).unwrap().is_empty());
+    let unplaced = books.ledger.unplaced(Outstanding::All, None, 10, 0.0).unwrap();
+    let attempt = |place: &str| FinishedAttempt {
+        run: "r".to_owned(),
+        job: unplaced[0].job.clone(),
+        seq: 1,
+        place: place.to_owned(),
+    };
+    let fate = |books: &Books, place: &str| books.ledger.fate(&attempt(place)).unwrap();
+    assert!(matches!(fate(&books, "attempt"), Fate::Wanted(files) if files.len() == 1));
+    assert_eq!(fate(&books, "other"), Fate::Settled, "another attempt was accepted");
+    assert!(books.ledger.needed_files().unwrap().contains("00"));
+    books.ledger.placed(&[(unplaced[0].clone(), Stand::default())], 100.0).unwrap();
+    assert_eq!(fate(&books, "attempt"), Fate::Settled, "it is in place");
+    let mut unknown = attempt("attempt");
+    unknown.job = "unheard of".to_owned();
+    assert_eq!(books.ledger.fate(&unknown).unwrap(), Fate::Unknown);
+    unknown.run = "nobody".to_owned();
+    assert_eq!(books.ledger.fate(&unknown).unwrap(), Fate::Unknown);
     assert_eq!(books.run().note, None);
-    assert!(books.ledger.unplaced(true, 10).unwrap().is_empty());
+    assert!(books.ledger.unplaced(Outstanding::All, None, 10, 0.0).unwrap().is_empty());
     assert_eq!(books.ledger.scripts_without_manifest().unwrap(), ["r"]);
     books.ledger.outputs_written("r", 1.0).unwrap();
     assert!(books.ledger.scripts_without_manifest().unwrap().is_empty());

@@ -1,4 +1,4 @@
-//! The HTTP side of `producer serve`: the ledger, for commands on other machines.
+//! The ledger, for commands on other machines.
 
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
 
@@ -9,29 +9,39 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse as _, Response},
-    routing::{get, post},
+    routing::{get, post, put},
 };
 use futures_util::stream;
-use shared::settings::ServeSettings;
+use shared::{
+    handover::{Fate, FinishedAttempt, HANDOVER_PATH, MAX_ATTEMPTS_ASKED},
+    server::{Refusal, Shelf},
+    settings::ServeSettings,
+};
 use tokio::{net::TcpListener, sync::mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use super::files;
 use crate::{
     ask::{self, Ask},
     context::check_run_name,
     export::{self, Format},
     failure::Failure,
-    server::Refusal,
+    ledger::Ledger,
 };
 
-/// Pieces of survivors that wait for the network.
-const PIECES: usize = 16;
+/// Pieces that wait for the network, or for the disk.
+pub(super) const PIECES: usize = 16;
+
+/// Arrivals that wait for the aggregator. One that finds no room is seen a minute later.
+const ARRIVALS: usize = 4096;
 
 #[derive(Debug)]
-struct Desk {
-    home: PathBuf,
+pub(super) struct Desk {
+    pub(super) home: PathBuf,
     token: String,
+    /// Where the hashes of outputs go that were sent.
+    pub(super) arrivals: mpsc::Sender<String>,
 }
 
 /// A server that listens, and does not answer yet.
@@ -43,8 +53,12 @@ pub(crate) struct Listening {
     pub(crate) address: SocketAddr,
 }
 
-/// Listens at the address of the settings. Only loopback is let in without a token.
-pub(crate) async fn listen(home: PathBuf, settings: &ServeSettings) -> Result<Listening, Failure> {
+/// Listens at the address of the settings, and says what outputs arrive. Only loopback is let in
+/// without a token.
+pub(crate) async fn listen(
+    home: PathBuf,
+    settings: &ServeSettings,
+) -> Result<(Listening, mpsc::Receiver<String>), Failure> {
     let wrong =
         |why: String| Failure::usage(format!("serve.listen is '{}': {why}", settings.listen));
     let address: SocketAddr = settings.listen.parse().map_err(|_| {
@@ -59,7 +73,9 @@ pub(crate) async fn listen(home: PathBuf, settings: &ServeSettings) -> Result<Li
     let (listener, address) = bound.map_err(|error| {
         Failure::unreachable(format!("serve.listen is '{}': {error}", settings.listen))
     })?;
-    Ok(Listening { listener, desk: Desk { home, token: settings.token.clone() }, address })
+    let (arrivals, arrived) = mpsc::channel(ARRIVALS);
+    let desk = Desk { home, token: settings.token.clone(), arrivals };
+    Ok((Listening { listener, desk, address }, arrived))
 }
 
 impl Listening {
@@ -69,6 +85,9 @@ impl Listening {
         let app = Router::new()
             .route("/v1/ask", post(answer))
             .route("/v1/runs/{run}/survivors/{format}", get(survivors))
+            .route(&file(Shelf::Inputs), get(files::get).head(files::head).put(files::put))
+            .route(&file(Shelf::Outputs), put(files::put_output).head(files::head_output))
+            .route(HANDOVER_PATH, post(handover))
             .route_layer(middleware::from_fn_with_state(Arc::clone(&desk), let_in))
             .route("/health", get(|| async { "ok\n" }))
             .with_state(desk);
@@ -103,6 +122,32 @@ async fn answer(State(desk): State<Arc<Desk>>, body: Bytes) -> Response {
     }
 }
 
+/// What workers are to do with the files of attempts.
+async fn handover(State(desk): State<Arc<Desk>>, body: Bytes) -> Response {
+    let attempts: Vec<FinishedAttempt> = match serde_json::from_slice(&body) {
+        Ok(attempts) => attempts,
+        Err(error) => {
+            let why = format!("a question that this server does not know: {error}");
+            return refused(StatusCode::BAD_REQUEST, Failure::usage(why));
+        }
+    };
+    if attempts.len() > MAX_ATTEMPTS_ASKED {
+        let why = format!("more than {MAX_ATTEMPTS_ASKED} attempts at a time");
+        return refused(StatusCode::BAD_REQUEST, Failure::usage(why));
+    }
+    let fates = move || -> Result<Vec<Fate>, Failure> {
+        let Some(ledger) = Ledger::read(&desk.home)? else {
+            return Ok(vec![Fate::Unknown; attempts.len()]);
+        };
+        attempts.iter().map(|attempt| Ok(ledger.fate(attempt)?)).collect()
+    };
+    let fates = tokio::task::spawn_blocking(fates).await;
+    match fates.unwrap_or_else(|panic| Err(Failure::internal(panic))) {
+        Ok(fates) => axum::Json(fates).into_response(),
+        Err(failure) => refused(StatusCode::UNPROCESSABLE_ENTITY, failure),
+    }
+}
+
 /// All survivors of a run, as they are read from the ledger.
 async fn survivors(
     State(desk): State<Arc<Desk>>,
@@ -123,8 +168,17 @@ async fn survivors(
             pieces.blocking_send(Err(io::Error::other(error.to_string()))).ok();
         }
     });
+    streamed(received).into_response()
+}
+
+/// Pieces as they come, as the body of an answer.
+pub(super) fn streamed(received: mpsc::Receiver<io::Result<Bytes>>) -> Body {
     let next = |mut received: mpsc::Receiver<_>| async { Some((received.recv().await?, received)) };
-    Body::from_stream(stream::unfold(received, next)).into_response()
+    Body::from_stream(stream::unfold(received, next))
+}
+
+fn file(shelf: Shelf) -> String {
+    format!("{}/{{hash}}", shelf.path())
 }
 
 /// Writes into an answer, piece by piece.
@@ -142,7 +196,7 @@ impl io::Write for Pieces<'_> {
     }
 }
 
-fn refused(status: StatusCode, failure: Failure) -> Response {
+pub(super) fn refused(status: StatusCode, failure: Failure) -> Response {
     let refusal = Refusal { code: failure.code, error: failure.message };
     (status, axum::Json(refusal)).into_response()
 }
