@@ -39,6 +39,8 @@ impl Known {
     pub fn of(ledger: &Ledger) -> Result<Self, LedgerError> {
         let nodes = ledger.nodes(now() - HEARD_LATELY)?;
         let slots = nodes.iter().flat_map(|node| &node.heartbeat.slots);
+        // Endpoints take scripts alone.
+        let slots = slots.filter(|slot| !slot.is_endpoint);
         Ok(Self {
             slots: slots.map(|slot| (slot.arch, slot.device.threads)).collect(),
             workers: nodes.len(),

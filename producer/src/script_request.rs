@@ -9,7 +9,7 @@ use shared::{
     input::{Input, STAGED, StagedSet},
     job::{Arch, Engine, Job, Task, Urgency},
     messages::{MAX_PART_BYTES, MaxDead, RunOpened, RunPart, ScriptOutputs},
-    script::{InvalidPath, OUTPUT, Script, check_path},
+    script::{InvalidPath, OUTPUT, Script, check_path, sidecar},
     settings::{Settings, StepPreset},
     spans::Span,
     wire::Wire as _,
@@ -91,10 +91,11 @@ impl ScriptRun {
             inputs.extend(entry.chunk.clone());
             let script = script((index, inputs), &entry, &options, preset)?;
             folders.check(&entry.id, &script.name)?;
-            if let Some(output) = script.output.clone()
-                && let Some(other) = outputs.insert(output.clone(), entry.id.clone())
-            {
-                return Err(ScriptRequestError::SameOutput { job: entry.id, other, output });
+            // An output's sidecar goes where it goes, and must not be another job's output.
+            for output in script.output.iter().flat_map(|name| [name.clone(), sidecar(name)]) {
+                if let Some(other) = outputs.insert(output.clone(), entry.id.clone()) {
+                    return Err(ScriptRequestError::SameOutput { job: entry.id, other, output });
+                }
             }
             let job = job(entry, script, &options, preset);
             check_consumer_timeout(settings, &job)?;
@@ -290,6 +291,7 @@ fn script(
         declared,
         anywhere: entry.arch.or(options.arch).is_none(),
         gpu: entry.gpu,
+        step: options.step.clone(),
         concurrency: preset.and_then(|preset| preset.concurrency),
         inputs,
         staged,

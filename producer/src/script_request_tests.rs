@@ -63,6 +63,7 @@ fn a_preset_fills_what_the_file_leaves_open() {
         ("full.py", &["--fast".to_owned()][..], 0)
     );
     assert_eq!((a.time_limit_seconds, a.memory_mb, of.concurrency), (90.0, 900, Some(2)));
+    assert_eq!(of.step, "3");
     assert_eq!(a.queue(), "jobs.script.any");
     let of = script_of(b);
     assert_eq!((of.name.as_str(), of.args.len(), of.index, of.gpu), ("b.py", 0, 1, Some(1)));

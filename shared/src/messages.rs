@@ -246,6 +246,9 @@ pub struct SlotState {
     /// Why the worker itself gives it nothing to do, in one line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unfit: Option<String>,
+    /// Whether it is an endpoint's: it takes scripts alone, and no range is planned for it.
+    #[serde(default)]
+    pub is_endpoint: bool,
 }
 
 /// A job that a worker holds.

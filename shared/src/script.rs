@@ -23,9 +23,18 @@ pub const OUTPUT: &str = "{output}";
 /// The file that marks an attempt's folder as finished: run, job and seq, a line each. Nothing is
 /// taken out of a folder without it, whatever an outcome says.
 pub const ATTEMPT_MARK: &str = ".rigqueue-attempt";
+/// What the name of an output's sidecar ends in, after the whole name of the output: JSON about it
+/// that the script may write beside it.
+pub const SIDECAR: &str = ".meta.json";
+
+/// The name of the file about an output that its script may write beside it.
+#[must_use]
+pub fn sidecar(output: &str) -> String {
+    format!("{output}{SIDECAR}")
+}
 
 /// What a script job asks for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Script {
     /// Its place in the run's list, from 0: what the run counts as covered when it is done.
     pub index: u64,
@@ -47,6 +56,9 @@ pub struct Script {
     /// The GPU that it would like; the lease decides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpu: Option<u32>,
+    /// The step that it belongs to, as in `2.5`; empty in jobs of older producers.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub step: String,
     /// How many of its step run at once on a node; `None` for as many as the node takes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<u32>,
@@ -137,6 +149,9 @@ impl Script {
     /// [`InvalidScript`] says what is wrong.
     pub fn validate(&self) -> Result<(), InvalidScript> {
         check_path("script", &self.name)?;
+        if !self.step.is_empty() {
+            check_path("step", &self.step)?;
+        }
         if let Some(output) = &self.output {
             check_path("output", output)?;
         } else if self.args.iter().any(|arg| arg.contains(OUTPUT)) {
@@ -257,12 +272,8 @@ mod tests {
             name: "a.py".to_owned(),
             args: args.iter().map(ToString::to_string).collect(),
             output: output.map(str::to_owned),
-            declared: None,
             anywhere: true,
-            gpu: None,
-            concurrency: None,
-            inputs: Vec::new(),
-            staged: None,
+            ..Script::default()
         };
         script(&["--out", "{output}", "$(rm -rf /)"], Some("o.json")).validate().unwrap();
         let nothing = script(&["{output}"], None).validate();

@@ -47,7 +47,14 @@ impl Holding {
 pub fn slot_state(slot: &Slot, holding: Option<&Holding>) -> SlotState {
     let job = holding.map(Holding::told);
     let device = slot.device.clone();
-    SlotState { arch: slot.arch, device, job, health: None, unfit: None }
+    SlotState {
+        arch: slot.arch,
+        device,
+        job,
+        health: None,
+        unfit: None,
+        is_endpoint: slot.endpoint.is_some(),
+    }
 }
 
 /// Decides when a heartbeat is due. Asked once a second.

@@ -14,6 +14,7 @@
 //! | [`runtime_folder()`], [`lease`] | where workers of one host meet; one process tree on one device |
 //! | [`fleet`] | what the aggregator wants every worker to know |
 //! | [`job`] | one job from its bytes to its outcome |
+//! | [`endpoint`] | slots that are serverless workers behind a URL |
 //! | [`scripts`] | one script job: its folder, its child, what its end means |
 //! | [`staging`] | files on the ramdisk for all scripts of a step |
 //! | [`spawn`], [`child`], [`output`] | one subprocess: its start, its watch, its end, its words |
@@ -36,6 +37,7 @@ pub mod cli;
 pub mod cores;
 pub mod devices;
 pub mod doctor;
+pub mod endpoint;
 mod error;
 pub mod events;
 pub mod fleet;

@@ -5,7 +5,7 @@
 //! or the memory is wiped (every 10 s): a busy worker asks about once a job. Nothing in here
 //! knows time or brokers, so that the rules can be tested as they stand.
 
-use std::{cell::LazyCell, ops::Range};
+use std::ops::Range;
 
 use shared::{
     job::{Arch, Urgency},
@@ -31,11 +31,20 @@ pub struct Look {
     pub is_script: bool,
 }
 
+/// What a queue holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Pieces of seed ranges.
+    Piece,
+    /// Scripts of an architecture, or those that run anywhere.
+    Script(Option<Arch>),
+}
+
 #[derive(Debug)]
 struct Queue {
     name: String,
     arch: Arch,
-    is_script: bool,
+    kind: Kind,
     rings: u64,
     known_empty: bool,
     reported_missing: bool,
@@ -57,24 +66,30 @@ pub struct Looks {
 }
 
 impl Looks {
-    /// For slots of `arch`: of each urgency its own pieces, its own scripts and the scripts that run
-    /// anywhere (if it runs any), then (stealing) the others' pieces.
+    /// For slots of `arch`: of each urgency its own pieces, its own scripts, those of the
+    /// architectures that its endpoints are `away`, and the scripts that run anywhere (if it runs
+    /// any), then (stealing) the others' pieces.
     #[must_use]
-    pub fn new(arch: Arch, scripts: bool) -> Self {
+    pub fn new(arch: Arch, scripts: bool, away: &[Arch]) -> Self {
+        let away = Arch::ALL.into_iter().filter(|other| *other != arch && away.contains(other));
+        let of: Vec<Option<Arch>> =
+            [arch].into_iter().chain(away).map(Some).chain([None]).filter(|_| scripts).collect();
+        let low_count = 1 + of.len();
         let own = Urgency::ALL.into_iter().flat_map(|urgency| {
-            let of_scripts = [Some(arch), None].map(|of| topology::script_queue(of, urgency));
-            let of_scripts = of_scripts.into_iter().filter(move |_| scripts);
-            let pieces = [topology::seed_queue(arch, urgency)];
-            pieces.into_iter().chain(of_scripts).map(move |name| (arch, name))
+            let scripts = of.iter().map(move |&of| {
+                (of.unwrap_or(arch), Kind::Script(of), topology::script_queue(of, urgency))
+            });
+            let pieces = [(arch, Kind::Piece, topology::seed_queue(arch, urgency))];
+            pieces.into_iter().chain(scripts)
         });
         let others = Urgency::ALL.into_iter().flat_map(|urgency| {
             let others = Arch::ALL.into_iter().filter(|&other| other != arch);
-            others.map(move |other| (other, topology::seed_queue(other, urgency)))
+            others.map(move |other| (other, Kind::Piece, topology::seed_queue(other, urgency)))
         });
         let queues: Vec<Queue> = own
             .chain(others)
-            .map(|(arch, name)| Queue {
-                is_script: topology::results_of(&name) == topology::RESULTS_SCRIPT,
+            .map(|(arch, kind, name)| Queue {
+                kind,
                 name,
                 arch,
                 rings: 0,
@@ -86,20 +101,19 @@ impl Looks {
             .collect();
         let low = topology::seed_queue(arch, Urgency::Low);
         let low = queues.iter().position(|queue| queue.name == low).unwrap_or_default();
-        Self { queues, low: low..low + if scripts { 3 } else { 1 }, counted: 0 }
+        Self { queues, low: low..low + low_count, counted: 0 }
     }
 
     /// The next look, if any is worth its cost: the first queue in order that is not known to be
     /// empty. While that one already has as many looks in flight as it may, there is none: a
-    /// queue further down must not go before it. Queues of scripts are passed over unless
-    /// `may_script` says that one more may run; it is asked once at most.
-    pub fn begin(&mut self, may_script: impl FnOnce() -> bool) -> Option<Look> {
+    /// queue further down must not go before it. Queues are passed over unless `may` says that one
+    /// more job of their kind may run.
+    pub fn begin(&mut self, mut may: impl FnMut(Kind) -> bool) -> Option<Look> {
         let low_first = self.counted % LOW_EVERY == LOW_EVERY - 1;
         let first = self.low.clone().filter(|_| low_first);
-        let may_script = LazyCell::new(may_script);
         let index = first.chain(0..self.queues.len()).find(|&i| {
             let queue = &self.queues[i];
-            !queue.known_empty && (!queue.is_script || *may_script)
+            !queue.known_empty && may(queue.kind)
         })?;
         let queue = &mut self.queues[index];
         if queue.in_flight >= queue.width {
@@ -108,7 +122,7 @@ impl Looks {
         queue.in_flight += 1;
         self.counted += 1;
         let (rings, name, arch) = (queue.rings, queue.name.clone(), queue.arch);
-        Some(Look { queue: index, rings, name, arch, is_script: queue.is_script })
+        Some(Look { queue: index, rings, name, arch, is_script: queue.kind != Kind::Piece })
     }
 
     /// The look was never made.
@@ -191,9 +205,9 @@ mod tests {
 
     #[test]
     fn looks_at_high_then_normal_then_low_then_elsewhere() {
-        let mut looks = Looks::new(Arch::Cpu, true);
+        let mut looks = Looks::new(Arch::Cpu, true, &[]);
         let names: Vec<String> = std::iter::from_fn(|| {
-            let look = looks.begin(|| true)?;
+            let look = looks.begin(|_| true)?;
             looks.empty(&look);
             Some(look.name)
         })
@@ -216,46 +230,63 @@ mod tests {
             "jobs.seed.rocm.low",
         ];
         assert_eq!(names, expected);
-        assert!(looks.begin(|| true).is_none(), "an idle worker asks nothing more");
-        let mut pieces = Looks::new(Arch::Cpu, false);
+        assert!(looks.begin(|_| true).is_none(), "an idle worker asks nothing more");
+        let mut pieces = Looks::new(Arch::Cpu, false, &[]);
         let asked = std::iter::from_fn(|| {
-            let look = pieces.begin(|| true)?;
+            let look = pieces.begin(|_| true)?;
             pieces.empty(&look);
             Some(look.name)
         });
         let none_of_scripts = expected.into_iter().filter(|name| !name.contains("script"));
         assert!(asked.eq(none_of_scripts), "a worker that runs no scripts looks for none");
         looks.forget();
-        assert_eq!(looks.begin(|| true).map(|look| look.name).as_deref(), Some(expected[0]));
+        assert_eq!(looks.begin(|_| true).map(|look| look.name).as_deref(), Some(expected[0]));
+    }
+
+    #[test]
+    fn endpoints_of_another_architecture_have_their_queues_looked_at() {
+        let mut looks = Looks::new(Arch::Cpu, true, &[Arch::Cuda, Arch::Cpu]);
+        let away = |kind| matches!(kind, Kind::Script(None | Some(Arch::Cuda)));
+        let names: Vec<String> = std::iter::from_fn(|| {
+            let look = looks.begin(away)?;
+            looks.empty(&look);
+            Some(look.name)
+        })
+        .collect();
+        let each =
+            |urgency| [format!("jobs.script.cuda{urgency}"), format!("jobs.script.any{urgency}")];
+        assert_eq!(names, [each(".high"), each(""), each(".low")].concat());
+        assert!(looks.begin(|_| true).is_some(), "those of others are not known to be empty");
+        assert_eq!(looks.low.len(), 4);
     }
 
     #[test]
     fn a_bell_during_a_look_is_not_lost() {
-        let mut looks = Looks::new(Arch::Cpu, true);
-        let high = looks.begin(|| true).unwrap();
+        let mut looks = Looks::new(Arch::Cpu, true, &[]);
+        let high = looks.begin(|_| true).unwrap();
         looks.empty(&high);
         for _ in 0..2 {
-            let scripts = looks.begin(|| true).unwrap();
+            let scripts = looks.begin(|_| true).unwrap();
             looks.empty(&scripts);
         }
-        let normal = looks.begin(|| true).unwrap();
+        let normal = looks.begin(|_| true).unwrap();
         // The broker has answered "empty"; then a job comes and rings; then we read the answer.
         assert!(looks.ring(["jobs.seed.cpu"]));
         looks.empty(&normal);
-        assert_eq!(looks.begin(|| true).map(|look| look.name).as_deref(), Some("jobs.seed.cpu"));
+        assert_eq!(looks.begin(|_| true).map(|look| look.name).as_deref(), Some("jobs.seed.cpu"));
         assert!(looks.ring(["jobs.script.any"]));
         assert!(!looks.ring(["jobs.script.cuda"]), "not one of ours");
     }
 
     #[test]
     fn a_busy_worker_asks_once_a_job() {
-        let mut looks = Looks::new(Arch::Cpu, true);
+        let mut looks = Looks::new(Arch::Cpu, true, &[]);
         let mut waiting = filled(&[("jobs.seed.cpu", 1000)]);
         let mut asked = 0;
         for _ in 0..1000 {
             // One slot frees: look until a job is found.
             loop {
-                let look = looks.begin(|| true).unwrap();
+                let look = looks.begin(|_| true).unwrap();
                 asked += 1;
                 if answer(&mut looks, &look, &mut waiting) {
                     break;
@@ -267,12 +298,12 @@ mod tests {
 
     #[test]
     fn low_is_looked_at_first_every_16th_time() {
-        let mut looks = Looks::new(Arch::Cpu, true);
+        let mut looks = Looks::new(Arch::Cpu, true, &[]);
         let mut waiting = filled(&[("jobs.seed.cpu", 1000), ("jobs.seed.cpu.low", 1000)]);
         let mut low = 0;
         let mut found = 0;
         while found < 160 {
-            let look = looks.begin(|| true).unwrap();
+            let look = looks.begin(|_| true).unwrap();
             let is_low = look.name.ends_with("low");
             if answer(&mut looks, &look, &mut waiting) {
                 found += 1;
@@ -284,49 +315,49 @@ mod tests {
 
     #[test]
     fn many_free_slots_do_not_ask_a_quiet_queue_many_times() {
-        let mut looks = Looks::new(Arch::Cpu, true);
-        let first = looks.begin(|| true).unwrap();
-        assert!(looks.begin(|| true).is_none(), "its answer may spare the second question");
+        let mut looks = Looks::new(Arch::Cpu, true, &[]);
+        let first = looks.begin(|_| true).unwrap();
+        assert!(looks.begin(|_| true).is_none(), "its answer may spare the second question");
         looks.found(&first);
-        let pair = [looks.begin(|| true).unwrap(), looks.begin(|| true).unwrap()];
-        assert!(looks.begin(|| true).is_none());
+        let pair = [looks.begin(|_| true).unwrap(), looks.begin(|_| true).unwrap()];
+        assert!(looks.begin(|_| true).is_none());
         for look in &pair {
             looks.found(look);
         }
-        assert_eq!(std::iter::from_fn(|| looks.begin(|| true)).count(), 4);
+        assert_eq!(std::iter::from_fn(|| looks.begin(|_| true)).count(), 4);
     }
 
     #[test]
     fn queues_of_scripts_wait_for_a_script_to_end() {
-        let mut looks = Looks::new(Arch::Cpu, true);
-        let high = looks.begin(|| false).unwrap();
+        let mut looks = Looks::new(Arch::Cpu, true, &[]);
+        let high = looks.begin(|kind| kind == Kind::Piece).unwrap();
         looks.empty(&high);
-        let seed = looks.begin(|| false).unwrap();
+        let seed = looks.begin(|kind| kind == Kind::Piece).unwrap();
         assert_eq!((seed.name.as_str(), seed.is_script), ("jobs.seed.cpu", false));
         // It was not made, and leaves no trace.
         looks.give_up(&seed);
-        let again = looks.begin(|| false).unwrap();
+        let again = looks.begin(|kind| kind == Kind::Piece).unwrap();
         assert_eq!(again.name, seed.name);
-        let script = looks.begin(|| true).unwrap();
+        let script = looks.begin(|_| true).unwrap();
         assert_eq!((script.name.as_str(), script.is_script), ("jobs.script.cpu.high", true));
-        assert!(looks.begin(|| true).is_none(), "its answer may spare the second question");
+        assert!(looks.begin(|_| true).is_none(), "its answer may spare the second question");
         looks.empty(&again);
-        assert!(!looks.begin(|| false).unwrap().is_script);
+        assert!(!looks.begin(|kind| kind == Kind::Piece).unwrap().is_script);
     }
 
     #[test]
     fn a_missing_queue_is_news_once() {
-        let mut looks = Looks::new(Arch::Cpu, true);
-        let look = looks.begin(|| true).unwrap();
+        let mut looks = Looks::new(Arch::Cpu, true, &[]);
+        let look = looks.begin(|_| true).unwrap();
         assert!(looks.missing(&look));
         looks.forget();
-        let look = looks.begin(|| true).unwrap();
+        let look = looks.begin(|_| true).unwrap();
         assert!(!looks.missing(&look));
         looks.forget();
-        let look = looks.begin(|| true).unwrap();
+        let look = looks.begin(|_| true).unwrap();
         looks.found(&look);
         looks.forget();
-        let look = looks.begin(|| true).unwrap();
+        let look = looks.begin(|_| true).unwrap();
         assert!(looks.missing(&look), "it was there, and is gone again");
     }
 
@@ -355,7 +386,7 @@ mod tests {
         /// has nothing more to ask has left no job waiting.
         #[test]
         fn no_job_that_rang_is_left_waiting(steps in steps()) {
-            let mut looks = Looks::new(Arch::Cpu, true);
+            let mut looks = Looks::new(Arch::Cpu, true, &[]);
             let names: Vec<String> = looks.queues.iter().map(|queue| queue.name.clone()).collect();
             let mut waiting = Waiting::new();
             let mut asked: VecDeque<Look> = VecDeque::new();
@@ -379,14 +410,14 @@ mod tests {
                         *waiting.entry(names[queue].clone()).or_default() += 1;
                         looks.ring([names[queue].as_str()]);
                     }
-                    Step::Begin => asked.extend(looks.begin(|| true)),
+                    Step::Begin => asked.extend(looks.begin(|_| true)),
                     Step::Serve => serve(&mut asked, &mut answered, &mut waiting),
                     Step::Read => read(&mut looks, &mut answered),
                 }
             }
             // Slots without end: go on until nothing is asked any more.
             loop {
-                asked.extend(looks.begin(|| true));
+                asked.extend(looks.begin(|_| true));
                 if asked.is_empty() && answered.is_empty() {
                     break;
                 }

@@ -2,7 +2,12 @@
 
 use std::{path::Path, sync::Arc, time::Instant};
 
-use shared::{broker::Tag, messages::SlotState, runner::Progress};
+use shared::{
+    broker::Tag,
+    job::{Arch, Job},
+    messages::SlotState,
+    runner::Progress,
+};
 use tokio::sync::watch;
 
 use crate::{
@@ -71,7 +76,12 @@ struct Seat {
 
 impl Seat {
     fn is_fit(&self) -> bool {
-        !self.quarantined && self.own.is_clear() && self.fitness.is_fit()
+        let answers = self.slot.endpoint.as_ref().is_none_or(|endpoint| endpoint.takes());
+        answers && !self.quarantined && self.own.is_clear() && self.fitness.is_fit()
+    }
+
+    fn is_here(&self) -> bool {
+        self.slot.endpoint.is_none()
     }
 
     fn takes(&self) -> bool {
@@ -81,7 +91,8 @@ impl Seat {
     /// Why the worker itself gives it nothing to do.
     fn unfit(&self) -> Option<String> {
         let own = || "it failed: it takes nothing until it has passed a probe".to_owned();
-        self.fitness.why().or_else(|| (!self.own.is_clear()).then(own))
+        let answers = self.slot.endpoint.as_ref().and_then(|endpoint| endpoint.why_unfit());
+        answers.or_else(|| self.fitness.why()).or_else(|| (!self.own.is_clear()).then(own))
     }
 }
 
@@ -105,17 +116,47 @@ impl Seats {
         Self(slots.into_iter().map(seat).collect())
     }
 
-    /// How many would take a job now.
+    /// How many of this machine's would take a job now.
     #[must_use]
     pub fn open(&self) -> usize {
-        self.0.iter().filter(|seat| seat.takes()).count()
+        self.0.iter().filter(|seat| seat.is_here() && seat.takes()).count()
     }
 
-    /// The place of one that takes a job, with its slot: where there is a choice, one on whose
-    /// device (`node/device`) the job has not failed.
+    /// The architectures of the endpoints that would take a job now, one for each slot.
+    #[must_use]
+    pub fn open_away(&self) -> Vec<Arch> {
+        let open = self.0.iter().filter(|seat| !seat.is_here() && seat.takes());
+        open.map(|seat| seat.slot.arch).collect()
+    }
+
+    /// How many jobs run on this machine.
+    #[must_use]
+    pub fn running_here(&self) -> usize {
+        self.0.iter().filter(|seat| seat.is_here() && seat.running.is_some()).count()
+    }
+
+    /// The place of an endpoint's that takes that job now, with its slot, as [`Seats::choose`].
+    #[must_use]
+    pub fn choose_away(&self, job: &Job) -> Option<(usize, Arc<Slot>)> {
+        let suits = |seat: &Seat| seat.slot.endpoint.as_ref().is_some_and(|it| it.suits(job));
+        self.pick(&job.failed_on, |seat| suits(seat) && seat.takes())
+    }
+
+    /// Whether an endpoint's could take that job at some time.
+    #[must_use]
+    pub fn suits_away(&self, job: &Job) -> bool {
+        self.0.iter().any(|seat| seat.slot.endpoint.as_ref().is_some_and(|it| it.suits(job)))
+    }
+
+    /// The place of one of this machine's that takes a job, with its slot: where there is a choice,
+    /// one on whose device (`node/device`) the job has not failed.
     #[must_use]
     pub fn choose(&self, failed_on: &[String]) -> Option<(usize, Arc<Slot>)> {
-        let open = || self.0.iter().enumerate().filter(|(_, seat)| seat.takes());
+        self.pick(failed_on, |seat| seat.is_here() && seat.takes())
+    }
+
+    fn pick(&self, failed_on: &[String], is: impl Fn(&Seat) -> bool) -> Option<(usize, Arc<Slot>)> {
+        let open = || self.0.iter().enumerate().filter(|(_, seat)| is(seat));
         let (place, seat) =
             open().find(|(_, seat)| !failed_on.contains(&seat.name)).or_else(|| open().next())?;
         Some((place, Arc::clone(&seat.slot)))
@@ -160,11 +201,17 @@ impl Seats {
 
     /// Puts a job on a free one.
     pub fn seat(&mut self, place: usize, running: Running) {
+        if let Some(endpoint) = &self.0[place].slot.endpoint {
+            endpoint.begin();
+        }
         self.0[place].running = Some(running);
     }
 
     /// Takes the job off.
     pub fn clear(&mut self, place: usize) -> Option<Running> {
+        if let Some(endpoint) = &self.0[place].slot.endpoint {
+            endpoint.ended();
+        }
         self.0[place].running.take()
     }
 
@@ -286,6 +333,7 @@ pub(crate) mod tests {
             arch: Arch::Cpu,
             device: Device { name: name.to_owned(), model: String::new(), threads: 1 },
             gpu: None,
+            endpoint: None,
             runner: "runner".into(),
             env: Arc::new([]),
         }

@@ -32,7 +32,7 @@ use crate::{
     cli::{Args, BenchArgs, Command, DoctorArgs},
     cores,
     devices::{self, Gauges, Gpu, KernelLog, System},
-    doctor,
+    doctor, endpoint,
     job::Bench,
     marked::ENV_WORKER,
     runtime_folder,
@@ -175,7 +175,8 @@ impl Own {
         measured: Vec<MeasuredRate>,
     ) -> Result<Bench, WorkerError> {
         let folders: Vec<PathBuf> = settings.scripts.folders.iter().map(PathBuf::from).collect();
-        let attempts = (!folders.is_empty()).then(|| Attempts::new(home, &self.instance));
+        let runs_any = !folders.is_empty() || !settings.endpoint.is_empty();
+        let attempts = runs_any.then(|| Attempts::new(home, &self.instance));
         let server = server(settings)?;
         let supply = Arc::new(Supply::of(home, settings.worker.cache_mb, server));
         let folders_are_empty = folders.is_empty();
@@ -289,7 +290,7 @@ fn kernel_log(system: &System) -> Option<KernelLog> {
 async fn serve(args: &Args, settings: &Settings) -> Result<u8, WorkerError> {
     let mut signals = Signals::new().map_err(system("listening for signals"))?;
     let own = Own::new(settings)?;
-    let slots = own.slots(settings)?;
+    let mut slots = own.slots(settings)?;
     let home = data_home()?;
     let identity =
         Identity { node: own.node.clone(), instance: own.instance.clone(), role: "worker" };
@@ -305,6 +306,7 @@ async fn serve(args: &Args, settings: &Settings) -> Result<u8, WorkerError> {
     let bench = own.bench(settings, &home, measured(&home, slots.first()))?;
     let patience = settings.worker.drain_timeout.duration();
     let node = node(settings, &bench.node, &slots)?;
+    slots.extend(endpoint::slots(settings));
     let runs_scripts = bench.scripts.attempts.is_some();
     let finished = Arc::clone(&bench.scripts.finished);
     let deliveries = server(settings)?

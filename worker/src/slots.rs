@@ -14,6 +14,7 @@ use shared::{
 use crate::{
     WorkerError, cores,
     devices::{self, DeviceError, Gpu},
+    endpoint::Endpoint,
 };
 
 /// A place for one job at a time.
@@ -25,6 +26,8 @@ pub struct Slot {
     pub device: Device,
     /// The GPU behind it; none for processor cores.
     pub gpu: Option<Gpu>,
+    /// The endpoint that it is instead of anything here.
+    pub endpoint: Option<Arc<Endpoint>>,
     /// The executable that runs its jobs.
     pub runner: PathBuf,
     /// What its children find in their environment beside the worker's own.
@@ -92,7 +95,7 @@ pub fn slots(
         );
         let bound = devices::environment(arch, gpu.as_ref(), profile);
         let env = env.iter().cloned().chain(bound).collect();
-        Arc::new(Slot { arch, device, gpu, runner: runner.clone(), env })
+        Arc::new(Slot { arch, device, gpu, endpoint: None, runner: runner.clone(), env })
     };
     Ok((0..count).map(slot).collect())
 }

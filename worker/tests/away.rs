@@ -124,6 +124,7 @@ async fn at_work(
             arch: Arch::Cpu,
             device,
             gpu: None,
+            endpoint: None,
             runner: fake_runner(),
             env: Arc::clone(&env),
         })

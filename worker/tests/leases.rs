@@ -76,6 +76,7 @@ async fn at_work(rig: &Rig, gpus: u32, wait: Duration) -> (Work, Arc<Told>) {
             arch: Arch::Rocm,
             device: Device { name, model: "RX 6600".to_owned(), threads: 1 },
             gpu: Some(gpu(index)),
+            endpoint: None,
             runner: fake_runner(),
             env: Arc::clone(&env),
         })

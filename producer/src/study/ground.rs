@@ -27,7 +27,7 @@ use crate::{
     job_inputs::JobInputs,
     ledger::{Ledger, LedgerError},
     output,
-    server::{self, Server},
+    server::Server,
     summary::RunSummary,
 };
 
@@ -120,7 +120,7 @@ impl Ground {
                 Ok(Some(RunSummary::read(ledger, &row, u64::MAX)?))
             }
             Place::There(server) => {
-                match server::ask(server, &Ask::Status { run: run.to_owned(), limit: u64::MAX }) {
+                match server.ask(&Ask::Status { run: run.to_owned(), limit: u64::MAX }) {
                     Ok(answer) => Ok(Some(serde_json::from_str(&answer)?)),
                     Err(Failure { code: exit_codes::NOT_FOUND, .. }) => Ok(None),
                     Err(failure) => Err(failure),
@@ -181,7 +181,7 @@ impl Ground {
         let cancel = Ask::Cancel(run.to_owned());
         let answer = match &self.place {
             Place::Here(home, ..) => ask::answer(home, &cancel),
-            Place::There(server) => server::ask(server, &cancel),
+            Place::There(server) => server.ask(&cancel),
         };
         answer.map(drop)
     }

@@ -160,6 +160,7 @@ impl<'a> Jobs<'a> {
             declared: None,
             anywhere: self.request.arch.is_none(),
             gpu: None,
+            step: self.request.kind.step().to_owned(),
             concurrency: preset.and_then(|preset| preset.concurrency),
             inputs: self.inputs.clone(),
             staged: None,

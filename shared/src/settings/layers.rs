@@ -137,6 +137,11 @@ impl Layers {
             );
             return Err(SettingsError::Value { origin: self.source(), why });
         }
+        for endpoint in &settings.endpoint {
+            endpoint
+                .validate()
+                .map_err(|why| SettingsError::Value { origin: self.source(), why })?;
+        }
         Ok(settings)
     }
 
@@ -232,12 +237,26 @@ fn flatten(table: &Table, prefix: &str, rows: &mut Vec<(String, Value)>) {
 
 fn hide(key: &str, value: Value) -> Value {
     match value {
-        Value::String(text) if key == "serve.token" && !text.is_empty() => {
+        Value::String(text) if is_secret(key) && !text.is_empty() => {
             Value::String("***".to_owned())
+        }
+        Value::Array(values) => {
+            Value::Array(values.into_iter().map(|value| hide(key, value)).collect())
+        }
+        Value::Table(table) => {
+            let hidden = |(inner, value): (String, Value)| {
+                let value = hide(&format!("{key}.{inner}"), value);
+                (inner, value)
+            };
+            Value::Table(table.into_iter().map(hidden).collect())
         }
         Value::String(text) if text.contains("://") => Value::String(without_password(&text)),
         value => value,
     }
+}
+
+fn is_secret(key: &str) -> bool {
+    key == "token" || key.ends_with(".token")
 }
 
 /// Whether a URL carries a password, which nobody but its owner should see.
@@ -299,6 +318,7 @@ mod tests {
             ("[worker]\ngrace = \"soon\"", "'soon' is no time"),
             ("[planner]\ntarget_seconds = 1.0", "target_seconds 1"),
             ("[arch.gpu]\nenv = {}", "gpu"),
+            ("[[endpoint]]\nurl = \"rig7:8000\"", "endpoint.url"),
         ] {
             let error = file(text).1.unwrap().settings().unwrap_err().to_string();
             assert!(error.contains(expected) && !error.contains('\n'), "{text}: {error}");
@@ -331,5 +351,9 @@ mod tests {
         layers.set("broker.url", Value::String("amqp://u:p@ss@h:1/v".to_owned()), "test");
         let shown = format!("{:?}", layers.show());
         assert!(shown.contains("amqp://u:***@h:1/v") && !shown.contains("p@ss"), "{shown}");
+        let text =
+            "[serve]\ntoken = \"s3cret\"\n[[endpoint]]\nurl = \"https://x/\"\ntoken = \"s3cret\"";
+        let shown = format!("{:?}", file(text).1.unwrap().show());
+        assert!(shown.contains("https://x/") && !shown.contains("s3cret"), "{shown}");
     }
 }

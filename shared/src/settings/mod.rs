@@ -3,10 +3,12 @@
 //! Command line over environment over file over built-in defaults; unknown keys are refused;
 //! every effective value knows where it came from.
 
+mod endpoint;
 mod home;
 mod layers;
 mod values;
 
+pub use endpoint::EndpointSettings;
 pub use home::{HomeError, data_home, host_name};
 pub use layers::{
     DEFAULT_LOG, ENV_BROKER, ENV_CONFIG, ENV_HOME, ENV_LOG, ENV_SERVER, Layers, SettingsError,

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+use super::EndpointSettings;
 use crate::job::Arch;
 
 /// Everything that can be set.
@@ -26,6 +27,9 @@ pub struct Settings {
     pub steps: BTreeMap<String, StepPreset>,
     /// Profiles of the architectures.
     pub arch: BTreeMap<Arch, ArchProfile>,
+    /// Endpoints whose workers are slots of this one's.
+    #[serde(default)]
+    pub endpoint: Vec<EndpointSettings>,
 }
 
 impl Settings {

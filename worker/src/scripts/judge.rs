@@ -21,21 +21,21 @@ use crate::{
 
 /// How a script ended, and what it left.
 #[derive(Debug)]
-pub(super) struct End {
+pub(crate) struct End {
     /// How it exited.
-    pub(super) status: ExitStatus,
+    pub(crate) status: ExitStatus,
     /// Why it was ended, when it was.
-    pub(super) ended: Option<Ended>,
+    pub(crate) ended: Option<Ended>,
     /// The last line that it printed.
-    pub(super) line: LastLine,
+    pub(crate) line: LastLine,
     /// The end of its stderr.
-    pub(super) stderr: String,
+    pub(crate) stderr: String,
     /// What became of the output that it declared; `None` when it declared none.
-    pub(super) output: Option<Result<Found, Fault>>,
+    pub(crate) output: Option<Result<Found, Fault>>,
 }
 
 /// The verdict on a script at place `index` of its run.
-pub(super) fn judge(index: u64, end: End) -> Verdict {
+pub(crate) fn judge(index: u64, end: End) -> Verdict {
     let End { status, ended, line, stderr, output } = end;
     if status.code() == Some(0) && !matches!(ended, Some(Ended::TimeLimit(_))) {
         // A result is a result, whoever asked for the end: no work is thrown away.
@@ -80,11 +80,11 @@ fn succeeded(
         _ => None,
     };
     if let Some(found) = output {
-        let Found { file, value } = found?;
+        let Found { files, value } = found?;
         if let Some(message) = value.as_deref().and_then(failure_in) {
             return Err((Failure::Reported, message));
         }
-        return Ok(ScriptResult { index, value: printed.or(value), files: vec![file] });
+        return Ok(ScriptResult { index, value: printed.or(value), files });
     }
     match (printed, line) {
         (Some(value), _) => Ok(ScriptResult { index, value: Some(value), files: Vec::new() }),
@@ -161,7 +161,7 @@ mod tests {
             size: 1,
             blake3: String::new(),
         };
-        Some(Ok(Found { file, value: value.map(str::to_owned) }))
+        Some(Ok(Found { files: vec![file], value: value.map(str::to_owned) }))
     }
 
     #[test]

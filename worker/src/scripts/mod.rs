@@ -12,6 +12,8 @@ mod text;
 
 pub use attempt::Attempts;
 pub use deliver::Deliveries;
+pub(crate) use judge::{End, judge};
 pub use run::{Scripts, attempt};
+pub(crate) use run::{look, pass_on};
 pub use supply::{Supply, SupplyError};
 pub use text::Text;

@@ -10,7 +10,7 @@ use std::{
 use serde::de::IgnoredAny;
 use shared::{
     outcome::Failure,
-    script::{MAX_RESULT, OutputFile},
+    script::{MAX_RESULT, OutputFile, check_path, sidecar},
     wire::one_line,
 };
 
@@ -19,20 +19,35 @@ const MAX_LINE: u64 = 64 << 20;
 
 /// A declared output that was found in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Found {
-    /// What the ledger hears of it.
-    pub(super) file: OutputFile,
+pub(crate) struct Found {
+    /// What the ledger hears of: it, and its sidecar where the script wrote one.
+    pub(crate) files: Vec<OutputFile>,
     /// Its content, if that is one small JSON value.
-    pub(super) value: Option<String>,
+    pub(crate) value: Option<String>,
 }
 
 /// What is wrong with a declared output: the kind, and one line for people.
-pub(super) type Fault = (Failure, String);
+pub(crate) type Fault = (Failure, String);
 
-/// Looks at the output `name` in an attempt's folder, and puts it on disk for good. By its
-/// extension it is JSON (`.json`), a JSON value a line (`.jsonl`, `.ndjson`), NumPy's (`.npy`,
-/// `.npz`: their first bytes are looked at), or anything that is not empty.
-pub(super) fn look(folder: &Path, name: &str) -> Result<Found, Fault> {
+/// Looks at the output `name` in an attempt's folder and at its sidecar, which need not be there,
+/// and puts them on disk for good.
+pub(crate) fn look(folder: &Path, name: &str) -> Result<Found, Fault> {
+    let (file, value) = look_at(folder, name)?;
+    let beside = sidecar(name);
+    let wrote_sidecar = fs::symlink_metadata(folder.join(&beside)).is_ok();
+    let about = wrote_sidecar.then(|| {
+        check_path("sidecar", &beside)
+            .map_err(|error| (Failure::InvalidOutput, error.to_string()))?;
+        look_at(folder, &beside).map_err(|(_, why)| (Failure::InvalidOutput, why))
+    });
+    let about = about.transpose()?.map(|(file, _)| file);
+    Ok(Found { files: [file].into_iter().chain(about).collect(), value })
+}
+
+/// Looks at one file, which must be there, and puts it on disk for good. By its extension it is
+/// JSON (`.json`), a JSON value a line (`.jsonl`, `.ndjson`), NumPy's (`.npy`, `.npz`: their first
+/// bytes are looked at), or anything that is not empty. Returns what a small `.json` holds.
+fn look_at(folder: &Path, name: &str) -> Result<(OutputFile, Option<String>), Fault> {
     let path = folder.join(name);
     let unreadable = |error: &io::Error| {
         (Failure::InvalidOutput, format!("its output {name} can't be read: {error}"))
@@ -71,7 +86,7 @@ pub(super) fn look(folder: &Path, name: &str) -> Result<Found, Fault> {
     let blake3 = settle(&path).map_err(|error| unreadable(&error))?;
     let folder = folder.to_str().ok_or_else(|| invalid("lies in no UTF-8 folder".to_owned()))?;
     let (name, folder) = (name.to_owned(), folder.to_owned());
-    Ok(Found { file: OutputFile { name, folder, size: about.len(), blake3 }, value })
+    Ok((OutputFile { name, folder, size: about.len(), blake3 }, value))
 }
 
 fn check_lines(path: &Path) -> Result<(), String> {
@@ -143,8 +158,9 @@ mod tests {
         assert_eq!(kind(look(folder.path(), "l.txt")), Failure::InvalidOutput);
 
         let found = write("a.json", b" {\"a\": 1}\n").unwrap();
-        assert_eq!((found.value.as_deref(), found.file.size), (Some("{\"a\": 1}"), 10));
-        assert_eq!(found.file.blake3, blake3::hash(b" {\"a\": 1}\n").to_hex().to_string());
+        let [file] = &found.files[..] else { panic!("{found:?}") };
+        assert_eq!((found.value.as_deref(), file.size), (Some("{\"a\": 1}"), 10));
+        assert_eq!(file.blake3, blake3::hash(b" {\"a\": 1}\n").to_hex().to_string());
         let long = format!("\"{}\"", "x".repeat(MAX_RESULT));
         assert_eq!(write("a.json", long.as_bytes()).unwrap().value, None);
         for (name, bytes) in [
@@ -155,5 +171,29 @@ mod tests {
         ] {
             assert_eq!(write(name, bytes).unwrap().value, None);
         }
+    }
+
+    #[test]
+    fn a_sidecar_comes_along_if_it_is_json() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+        write("m.txt", "tree");
+        write("m.meta.json", "no sidecar of it, and no JSON");
+        assert_eq!(look(folder.path(), "m.txt").unwrap().files.len(), 1);
+        write("m.txt.meta.json", "{\"seed\": 42}");
+        let found = look(folder.path(), "m.txt").unwrap();
+        let names: Vec<&str> = found.files.iter().map(|file| file.name.as_str()).collect();
+        assert_eq!((names, found.value), (vec!["m.txt", "m.txt.meta.json"], None));
+        assert_eq!(found.files[1].size, 12);
+        for bad in ["", "{\"seed\": "] {
+            write("m.txt.meta.json", bad);
+            let (failure, detail) = look(folder.path(), "m.txt").unwrap_err();
+            assert_eq!(failure, Failure::InvalidOutput, "{detail}");
+            assert!(detail.contains("m.txt.meta.json"), "{detail}");
+        }
+        // A name that only the output itself has room for.
+        let long = "x".repeat(shared::script::MAX_NAME - 12);
+        write(&long, "1");
+        assert_eq!(look(folder.path(), &long).unwrap().files.len(), 1);
     }
 }

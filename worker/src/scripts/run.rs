@@ -13,7 +13,7 @@ use std::{
 };
 
 use shared::{
-    job::Arch,
+    job::{Arch, Job},
     outcome::{Failure, Return, Verdict},
     runner::ENV_RUNNER,
     script::{OUTPUT, Script},
@@ -28,12 +28,13 @@ use super::{
     attempt::{self as folders, Attempts},
     find, inputs,
     judge::{End, judge},
-    output,
+    output::{self, Fault, Found},
     supply::Supply,
     text::Text,
 };
 use crate::{
     child::{Order, Orders},
+    endpoint,
     job::{self, Bench, Taken, failed, returned},
     lease::Lease,
     slots::{Slot, runner_of},
@@ -91,8 +92,12 @@ pub async fn attempt(
     orders: Orders,
 ) -> (Verdict, f64, Option<u64>) {
     let scripts = &bench.scripts;
-    let found = find::script(&scripts.folders, &script.name)
-        .and_then(|path| Ok((find::python(&scripts.python)?, path)));
+    let found = match &slot.endpoint {
+        // Whether it is there is for the endpoint to say.
+        Some(_) => Ok(Default::default()),
+        None => find::script(&scripts.folders, &script.name)
+            .and_then(|path| Ok((find::python(&scripts.python)?, path))),
+    };
     let (python, path) = match found {
         Ok(found) => found,
         Err(error) => return (returned(Return::NeverFits, error.to_string()), 0.0, None),
@@ -110,7 +115,7 @@ pub async fn attempt(
     let placed =
         spawn_blocking(move || inputs::place((&supply, &staging), &script_of, &into)).await;
     // The staged set stays as long as the script may use it.
-    let (placed, _held) = match placed.map_err(io::Error::other) {
+    let placed = match placed.map_err(io::Error::other) {
         Ok(Ok(placed)) => placed,
         Ok(Err(error)) => {
             discard(folder).await;
@@ -124,9 +129,15 @@ pub async fn attempt(
     let (job, run) = (&taken.job.id, &taken.job.run);
     tracing::debug!(run, job, folder = %folder.display(), "a script starts");
     let began = Instant::now();
-    let start = start_of(slot, taken, script, (&python, &path, &folder), &placed);
-    let ties = job::ties(slot, &taken.job, lease, true);
-    let ran = in_folder(bench, (taken, script), (start, ties), &folder, orders).await;
+    let ran = if let Some(endpoint) = &slot.endpoint {
+        let place = (folder.as_path(), &placed.paths[..]);
+        let ran = endpoint::attempt(endpoint, (taken, script), place, orders, scripts.drain).await;
+        ran.map(|verdict| (verdict, None))
+    } else {
+        let start = start_of(slot, taken, script, (&python, &path, &folder), &placed.paths);
+        let ties = job::ties(slot, &taken.job, lease, true);
+        in_folder(bench, (taken, script), (start, ties), &folder, orders).await
+    };
     let (verdict, peak_bytes) = match ran {
         Ok(ran) => ran,
         Err(error) => {
@@ -172,14 +183,7 @@ async fn in_folder(
         None => None,
         Some(name) => {
             let (folder, job) = (folder.to_owned(), taken.job.clone());
-            let looked = spawn_blocking(move || {
-                let found = output::look(&folder, &name)?;
-                folders::mark(&folder, &job.run, &job.id, job.seq).map_err(|error| {
-                    let why = format!("its outputs could not be put on disk: {error}");
-                    (Failure::SpawnFailed, why)
-                })?;
-                Ok(found)
-            });
+            let looked = spawn_blocking(move || look(&folder, &job, &name));
             Some(looked.await.map_err(io::Error::other)?)
         }
     };
@@ -188,9 +192,19 @@ async fn in_folder(
     Ok((judge(script.index, end), ending.peak_bytes))
 }
 
+/// Looks at the output `name` that a job's script had to write into its attempt's folder, and marks
+/// the folder as one whose outputs somebody will come for.
+pub(crate) fn look(folder: &Path, job: &Job, name: &str) -> Result<Found, Fault> {
+    let found = output::look(folder, name)?;
+    folders::mark(folder, &job.run, &job.id, job.seq).map_err(|error| {
+        (Failure::SpawnFailed, format!("its outputs could not be put on disk: {error}"))
+    })?;
+    Ok(found)
+}
+
 /// Passes orders on as scripts are to hear them: a paused run's go on to their end, and a draining
 /// worker's for a while.
-async fn pass_on(
+pub(crate) async fn pass_on(
     mut orders: Orders,
     told: watch::Sender<Option<Order>>,
     drain: Duration,
@@ -298,16 +312,11 @@ mod tests {
     #[test]
     fn an_attempt_writes_to_a_place_of_its_own() {
         let script = Script {
-            index: 0,
             name: "a.py".to_owned(),
-            args: Vec::new(),
             output: Some("t/1.json".to_owned()),
             declared: Some("/out/t/1.json".to_owned()),
             anywhere: true,
-            gpu: None,
-            concurrency: None,
-            inputs: Vec::new(),
-            staged: None,
+            ..Script::default()
         };
         let own = Path::new("/attempt/t/1.json");
         for (arg, expected) in [

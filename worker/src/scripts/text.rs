@@ -32,7 +32,7 @@ impl Line {
 
 /// The last line of a script that says anything.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum LastLine {
+pub(crate) enum LastLine {
     /// It said nothing.
     None,
     /// A line longer than a result may be.
@@ -64,7 +64,7 @@ impl Stdout for Text {
 
 impl Text {
     /// The last line that is not blank.
-    pub(super) fn last_line(&self) -> LastLine {
+    pub(crate) fn last_line(&self) -> LastLine {
         let unended = Some(&self.line).filter(|line| !line.is_blank());
         match unended.or(self.last.as_ref()) {
             None => LastLine::None,

@@ -32,7 +32,7 @@ use crate::{
     health::Gauge,
     heartbeat::{Holding, Pulse},
     job::{Bench, Ran},
-    looks::{Look, Looks},
+    looks::{Kind, Look, Looks},
     recent::Recent,
     report::{self, MAX_UNCONFIRMED, Report},
     seats::Seats,
@@ -77,12 +77,14 @@ pub struct Service {
     pub(super) bench: Arc<Bench>,
     pub(super) node: Node,
     pub(super) seats: Seats,
+    /// The architecture of this machine's slots.
+    pub(super) arch: Arch,
     /// How many jobs were started.
     pub(super) started: u64,
     pub(super) looks: Looks,
     /// Whether the node's limit, reached by other workers, kept this one from looking.
     limited: bool,
-    /// Jobs that fit, but not now, oldest first. While there is one, nothing else is taken.
+    /// Jobs that fit, but not now, oldest first. While one lets nothing pass, nothing else is taken.
     pub(super) kept: VecDeque<Kept>,
     pub(super) fleet: Fleet,
     /// Whether jobs may be taken without the fleet's state.
@@ -131,6 +133,8 @@ impl Service {
         tokio::spawn(events::speak(Arc::clone(&broker), heartbeat_queue));
         let (news_sender, news) = mpsc::channel(256);
         let arch = slots.first().map_or(Arch::Cpu, |slot| slot.arch);
+        let away = slots.iter().filter(|slot| slot.endpoint.is_some());
+        let away: Vec<Arch> = away.map(|slot| slot.arch).collect();
         if let Some(slot) = slots.first() {
             tracing::info!(
                 node = bench.node,
@@ -146,7 +150,8 @@ impl Service {
             seats: Seats::new(slots, &bench.node),
             node,
             started: 0,
-            looks: Looks::new(arch, bench.scripts.attempts.is_some()),
+            looks: Looks::new(arch, bench.scripts.attempts.is_some(), &away),
+            arch,
             bench,
             limited: false,
             kept: VecDeque::new(),
@@ -253,36 +258,71 @@ impl Service {
     /// Begins as many looks as are worth it.
     fn look(&mut self) {
         self.limited = false;
-        // Scripts find what they need on the ramdisk, or hear why not.
-        let is_staging = self.bench.scripts.staging.is_pending();
         while self.ready
             && !self.draining
             && self.order.is_none()
-            && self.kept.is_empty()
+            && self.kept_let_pass()
             && self.unconfirmed.len() < MAX_UNCONFIRMED
-            && self.takes.len() < self.seats.open()
-            && self.takes.len() + self.jobs.len() < self.node.gate.allowed()
         {
-            let limits = &mut self.node.limits;
-            let mut script = None;
-            let may_script = || {
-                script = if is_staging { None } else { limits.script() };
-                self.limited |= script.is_none();
-                script.is_some()
-            };
-            let Some(look) = self.looks.begin(may_script) else { return };
-            let Some(job) = self.node.limits.job() else {
-                self.looks.give_up(&look);
-                self.limited = true;
+            let Some((look, permit)) = self.look_here().or_else(|| self.look_away()) else {
                 return;
             };
-            let permit = Permit { job, script: script.filter(|_| look.is_script) };
             let broker = Arc::clone(&self.broker);
             self.takes.spawn(async move {
                 let answer = broker.take(&look.name).await;
                 (look, permit, answer)
             });
         }
+    }
+
+    /// Whether more scripts are taken: while one waits for its step, pieces alone pass it, and while
+    /// files are put on the ramdisk none would find what it needs there.
+    fn takes_scripts(&self) -> bool {
+        self.kept.is_empty() && !self.bench.scripts.staging.is_pending()
+    }
+
+    /// A look for a slot of this machine, with the tokens that its job would need.
+    fn look_here(&mut self) -> Option<(Look, Permit)> {
+        let allowed = self.node.gate.allowed();
+        let in_flight = self.takes.len();
+        if in_flight >= self.seats.open() || in_flight + self.seats.running_here() >= allowed {
+            return None;
+        }
+        let arch = self.arch;
+        let runs_scripts = self.takes_scripts() && !self.bench.scripts.folders.is_empty();
+        let mut script = None;
+        let look = self.looks.begin(|kind| match kind {
+            Kind::Piece => true,
+            Kind::Script(of) if runs_scripts && of.is_none_or(|of| of == arch) => {
+                script = script.take().or_else(|| self.node.limits.script());
+                self.limited |= script.is_none();
+                script.is_some()
+            }
+            Kind::Script(_) => false,
+        })?;
+        let Some(job) = self.node.limits.job() else {
+            self.looks.give_up(&look);
+            self.limited = true;
+            return None;
+        };
+        let script = script.filter(|_| look.is_script);
+        Some((look, Permit { job: Some(job), script, step: None }))
+    }
+
+    /// A look for an endpoint: it uses nothing of this machine.
+    fn look_away(&mut self) -> Option<(Look, Permit)> {
+        let away = self.seats.open_away();
+        if away.is_empty()
+            || !self.takes_scripts()
+            || self.takes.len() >= self.seats.open() + away.len()
+        {
+            return None;
+        }
+        let look = self.looks.begin(|kind| match kind {
+            Kind::Piece => false,
+            Kind::Script(of) => of.is_none_or(|of| away.contains(&of)),
+        })?;
+        Some((look, Permit::default()))
     }
 
     fn taken(&mut self, (look, permit, answer): Take) -> Result<(), WorkerError> {

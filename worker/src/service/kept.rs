@@ -20,6 +20,8 @@ pub(super) struct Kept {
     pub(super) permit: Permit,
     /// What others see of it.
     pub(super) holding: Holding,
+    /// Whether others may pass it: what it waits for is nothing that they would use up.
+    pub(super) lets_pass: bool,
 }
 
 impl Service {
@@ -34,15 +36,21 @@ impl Service {
         self.kept.push_back(job);
     }
 
+    /// Whether every kept job lets others pass.
+    pub(super) fn kept_let_pass(&self) -> bool {
+        self.kept.iter().all(|kept| kept.lets_pass)
+    }
+
     /// Starts the kept jobs that may start by now, in the order in which they came: none goes
-    /// before another.
+    /// before one that does not let it pass.
     pub(super) fn start_kept(&mut self) {
-        while let Some(job) = self.kept.pop_front() {
-            if self.try_start(job) {
-                self.kept.rotate_right(1);
-                return;
+        let mut waiting = std::mem::take(&mut self.kept);
+        while let Some(job) = waiting.pop_front() {
+            if self.try_start(job) && !self.kept_let_pass() {
+                break;
             }
         }
+        self.kept.append(&mut waiting);
     }
 
     /// Does with kept jobs as the fleet's state says: what lies in the queue of a run that has

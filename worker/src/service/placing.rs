@@ -8,7 +8,7 @@ use std::{
 
 use shared::{
     broker::Delivery,
-    job::{Arch, Job},
+    job::{Arch, Job, Task},
     messages::Stage,
     outcome::{Failure, Return, Verdict},
     topology, wire,
@@ -33,16 +33,36 @@ use crate::{
 #[derive(Debug)]
 enum Decision {
     /// It starts there.
-    Start(usize, Arc<Slot>, Option<Lease>),
-    /// It is kept; after `admission_wait` it goes back for that reason.
-    Wait(Return, String),
+    Start(Box<Place>),
+    /// It is kept; after `admission_wait` it goes back for that reason. Whether others may pass it
+    /// meanwhile.
+    Wait(Return, String, bool),
     /// It goes back.
     Back(Box<Verdict>),
+}
+
+/// Where a job starts.
+#[derive(Debug)]
+struct Place {
+    seat: usize,
+    slot: Arc<Slot>,
+    lease: Option<Lease>,
+    /// What it holds of the node's limits, beyond what it was taken with; an endpoint's holds none.
+    permit: Permit,
 }
 
 impl Decision {
     fn back(reason: Return, why: String) -> Self {
         Self::Back(Box::new(job::returned(reason, why)))
+    }
+
+    const fn wait(reason: Return, why: String) -> Self {
+        Self::Wait(reason, why, false)
+    }
+
+    /// It waits for what others that pass it would not use up.
+    fn aside(why: impl Into<String>) -> Self {
+        Self::Wait(Return::Busy, why.into(), true)
     }
 }
 
@@ -92,11 +112,12 @@ impl Service {
         let holding = Holding::now(&key);
         let invalid = job.validate().err();
         let taken = Taken { job, bytes: Arc::new(message.body), at: job::now() };
-        let candidate = Kept { key, results, tags: vec![tag], taken, permit, holding };
+        let tags = vec![tag];
+        let candidate = Kept { key, results, tags, taken, permit, holding, lets_pass: false };
         if let Some(error) = invalid {
             let unrun = job::failed(Failure::Rejected, error.to_string(), String::new());
             self.dispose(candidate, unrun);
-        } else if self.kept.is_empty() {
+        } else if self.kept_let_pass() {
             self.try_start(candidate);
         } else {
             self.keep(candidate, "its turn: a job before it is kept".to_owned());
@@ -109,16 +130,16 @@ impl Service {
     pub(super) fn try_start(&mut self, candidate: Kept) -> bool {
         let now = Instant::now();
         match self.decide(&candidate, now) {
-            Decision::Start(seat, slot, lease) => self.start_job(seat, &slot, lease, candidate),
+            Decision::Start(place) => self.start_job(*place, candidate),
             Decision::Back(verdict) => self.dispose(candidate, *verdict),
-            Decision::Wait(reason, why) => {
+            Decision::Wait(reason, why, lets_pass) => {
                 let waited = now.saturating_duration_since(candidate.holding.since);
                 if waited >= self.node.gate.wait() {
                     let seconds = waited.as_secs_f64();
                     let why = format!("{why}; it was kept for {seconds:.1} s");
                     self.dispose(candidate, job::returned(reason, why));
                 } else {
-                    self.keep(candidate, why);
+                    self.keep(Kept { lets_pass, ..candidate }, why);
                     return true;
                 }
             }
@@ -126,19 +147,57 @@ impl Service {
         false
     }
 
-    /// What becomes of a job that would start now. Nothing is held for it unless it may.
+    /// What becomes of a job that would start now: here if it may, else at an endpoint. Nothing is
+    /// held for it unless it starts.
     fn decide(&mut self, candidate: &Kept, now: Instant) -> Decision {
         let job = &candidate.taken.job;
         // Orders come while a look is under way.
-        let orders = self.draining || self.order.is_some();
-        if orders || (self.seats.open() == 0 && self.seats.held_elsewhere().next().is_none()) {
+        if self.draining || self.order.is_some() {
             return Decision::back(Return::Drain, "no slot takes it any more".to_owned());
+        }
+        let here = self.decide_here(candidate, now);
+        if matches!(here, Decision::Start(_)) {
+            return here;
+        }
+        if let Some((seat, slot)) = self.seats.choose_away(job) {
+            let (lease, permit) = (None, Permit::default());
+            return Decision::Start(Box::new(Place { seat, slot, lease, permit }));
+        }
+        match here {
+            // Not here, but an endpoint has run out of slots meanwhile, or does not answer.
+            Decision::Back(_) if self.seats.suits_away(job) => {
+                Decision::back(Return::Busy, "no endpoint takes it now".to_owned())
+            }
+            here => here,
+        }
+    }
+
+    fn decide_here(&mut self, candidate: &Kept, now: Instant) -> Decision {
+        let job = &candidate.taken.job;
+        if let Task::Script(script) = &job.task {
+            let no_folders = self.bench.scripts.folders.is_empty();
+            if no_folders || !(script.anywhere || job.arch == self.arch) {
+                let why =
+                    "no slot of this machine runs it, and no endpoint of its worker".to_owned();
+                return Decision::back(Return::NeverFits, why);
+            }
+        }
+        if self.seats.open() == 0 && self.seats.held_elsewhere().next().is_none() {
+            return if candidate.permit.job.is_none() {
+                Decision::aside("it is nothing for an endpoint and waits for a slot here")
+            } else {
+                Decision::back(Return::Drain, "no slot takes it any more".to_owned())
+            };
         }
         match self.node.gate.ask(job, now) {
             Answer::Fits => {}
-            Answer::NotNow(why) => return Decision::Wait(Return::NoMemoryNow, why),
+            Answer::NotNow(why) => return Decision::wait(Return::NoMemoryNow, why),
             Answer::Never(why) => return Decision::back(Return::NeverFits, why),
         }
+        let permit = match self.permit(candidate) {
+            Ok(permit) => permit,
+            Err(why) => return Decision::aside(why),
+        };
         while let Some((seat, slot)) = self.seats.choose(&job.failed_on) {
             let lease = match slot.gpu.as_ref().map(|gpu| self.lease(gpu)).transpose() {
                 Ok(None) => None,
@@ -154,18 +213,36 @@ impl Service {
                     return Decision::Back(Box::new(failed));
                 }
             };
-            if candidate.permit.script.is_some()
+            if job.is_script()
                 && let Err(left) = self.node.spacing.claim(SystemTime::now())
             {
                 let seconds = left.as_secs_f64();
                 let why = format!("start_spacing: the next script may start in {seconds:.1} s");
-                return Decision::Wait(Return::Busy, why);
+                return Decision::wait(Return::Busy, why);
             }
-            return Decision::Start(seat, slot, lease);
+            return Decision::Start(Box::new(Place { seat, slot, lease, permit }));
         }
         let held: Vec<&str> = self.seats.held_elsewhere().collect();
         let why = format!("another process holds {}", held.join(", "));
-        Decision::Wait(Return::Busy, why)
+        Decision::wait(Return::Busy, why)
+    }
+
+    /// What a job that would start here lacks of the node's limits, or which limit it waits for.
+    fn permit(&mut self, candidate: &Kept) -> Result<Permit, String> {
+        let (has, limits) = (&candidate.permit, &mut self.node.limits);
+        let mut more = Permit::default();
+        if has.job.is_none() {
+            more.job = Some(limits.job().ok_or("max_jobs: so many run on this node")?);
+        }
+        let Task::Script(script) = &candidate.taken.job.task else { return Ok(more) };
+        if has.script.is_none() {
+            let full = "max_concurrent_script_jobs: so many run on this node";
+            more.script = Some(limits.script().ok_or(full)?);
+        }
+        if let Some(most) = script.concurrency {
+            more.step = Some(limits.step(&script.step, most)?);
+        }
+        Ok(more)
     }
 
     /// The lease on a device; `None` when another process holds it.
@@ -177,8 +254,10 @@ impl Service {
         }))
     }
 
-    fn start_job(&mut self, seat: usize, slot: &Arc<Slot>, lease: Option<Lease>, job: Kept) {
-        let Kept { key, results, tags, taken, permit, mut holding } = job;
+    fn start_job(&mut self, place: Place, job: Kept) {
+        let Place { seat, slot, lease, permit: more } = place;
+        let is_here = slot.endpoint.is_none();
+        let Kept { key, results, tags, taken, permit, mut holding, .. } = job;
         self.started += 1;
         let number = self.started;
         let (sender, orders) = watch::channel(None);
@@ -186,10 +265,13 @@ impl Service {
             tracing::info!(run = key.run, job = key.job, "a kept job starts");
             holding = Holding::now(&key);
         }
-        self.node.gate.begin(number, &taken.job, Instant::now());
+        // What runs elsewhere holds nothing of this node.
+        let permit = is_here.then(|| permit.with(more));
+        if is_here {
+            self.node.gate.begin(number, &taken.job, Instant::now());
+        }
         self.seats.seat(seat, Running { key, number, results, tags, holding, orders: sender });
         let bench = Arc::clone(&self.bench);
-        let slot = Arc::clone(slot);
         let news = self.news_sender.clone();
         self.jobs.spawn(async move {
             let progress = |progress| {

@@ -203,27 +203,24 @@ async fn two_workers_of_a_node_share_its_limit() {
     }
 }
 
-/// A script that says when it began and when it ended.
-fn script(id: &str) -> Job {
+/// A script that says when it began and when it ended, of a step that runs so many at once.
+fn script(id: &str, concurrency: Option<u32>) -> Job {
     let words =
         ["a = time.monotonic()", "time.sleep(0.03)", "print(json.dumps([a, time.monotonic()]))"];
     let script = Script {
-        index: 0,
         name: "do.py".to_owned(),
         args: words.map(str::to_owned).into(),
-        output: None,
-        declared: None,
         anywhere: true,
-        gpu: None,
-        concurrency: None,
-        inputs: Vec::new(),
-        staged: None,
+        step: "5".to_owned(),
+        concurrency,
+        ..Script::default()
     };
     Job { task: Task::Script(script), time_limit_seconds: 60.0, ..job(id, 0, 0) }
 }
 
-#[tokio::test]
-async fn two_workers_of_a_node_share_its_limit_of_scripts_and_pieces_pass_by() {
+/// Two workers of a node with those settings beside, at eight such scripts and eight pieces.
+/// Returns when each script began and ended, in order, and what the workers logged.
+async fn two_at_scripts(limits: &str, concurrency: Option<u32>) -> (Vec<[f64; 2]>, String) {
     const SCRIPTS: usize = 8;
     let rig = Rig::new().await;
     let folder = rig.folder.path().join("scripts");
@@ -231,7 +228,7 @@ async fn two_workers_of_a_node_share_its_limit_of_scripts_and_pieces_pass_by() {
     let text = "import json, sys, time\nfor line in sys.argv[1:]:\n    exec(line)\n";
     fs::write(folder.join("do.py"), text).unwrap();
     let settings = format!(
-        "[worker]\nslots = 2\nnode = \"here\"\nmax_concurrent_script_jobs = 1\n\
+        "[worker]\nslots = 2\nnode = \"here\"\n{limits}\n\
          [scripts]\nfolders = [{folder:?}]\n"
     );
     let program = rig.install(&fake_runner());
@@ -242,7 +239,7 @@ async fn two_workers_of_a_node_share_its_limit_of_scripts_and_pieces_pass_by() {
     };
     let mut workers = [start("one.log"), start("two.log")];
     for number in 0..SCRIPTS {
-        rig.publish(&script(&format!("script-{number}"))).await;
+        rig.publish(&script(&format!("script-{number}"), concurrency)).await;
         rig.publish(&job(&format!("job-{number}"), 0, 9)).await;
     }
     let mut times = Vec::new();
@@ -253,11 +250,77 @@ async fn two_workers_of_a_node_share_its_limit_of_scripts_and_pieces_pass_by() {
         times.push(serde_json::from_str::<[f64; 2]>(result.value.as_deref().unwrap()).unwrap());
     }
     times.sort_by(|a, b| a[0].total_cmp(&b[0]));
-    assert!(times.windows(2).all(|pair| pair[0][1] <= pair[1][0]), "two at once: {times:?}");
     for worker in &mut workers {
         worker.signal(Signal::TERM);
         assert_eq!(worker.end().await.code(), Some(0));
     }
+    (times, workers.map(|worker| worker.log()).concat())
+}
+
+/// The most scripts that ran at once.
+fn at_once(times: &[[f64; 2]]) -> usize {
+    let begins = times.iter().map(|time| time[0]);
+    let at =
+        |moment: f64| times.iter().filter(|time| time[0] <= moment && moment < time[1]).count();
+    begins.map(at).max().unwrap()
+}
+
+#[tokio::test]
+async fn two_workers_of_a_node_share_its_limit_of_scripts_and_pieces_pass_by() {
+    let (times, _) = two_at_scripts("max_concurrent_script_jobs = 1", None).await;
+    assert_eq!(at_once(&times), 1, "{times:?}");
+}
+
+#[tokio::test]
+async fn two_workers_of_a_node_share_a_steps_concurrency_and_pieces_pass_by() {
+    let (times, log) = two_at_scripts("", Some(2)).await;
+    assert!(at_once(&times) <= 2, "{times:?}");
+    assert!(log.contains("concurrency: step 5 runs 2 at once on this node"), "{log}");
+    assert!(!log.contains("a job goes back"), "{log}");
+}
+
+/// A script that waits for its step holds up no piece, and is not lost.
+#[tokio::test]
+async fn what_waits_for_its_step_lets_pieces_pass_and_goes_back_in_time() {
+    let rig = Rig::new().await;
+    let folder = rig.folder.path().join("scripts");
+    fs::create_dir(&folder).unwrap();
+    let text = "import os, sys, time\nwhile not os.path.exists(sys.argv[1]):\n    \
+                time.sleep(0.01)\nprint(1)\n";
+    fs::write(folder.join("do.py"), text).unwrap();
+    let settings = format!(
+        "[worker]\nslots = 3\nnode = \"here\"\nadmission_wait = \"300ms\"\n\
+         [scripts]\nfolders = [{folder:?}]\n"
+    );
+    let mut ears = rig.ears().await;
+    let _worker = rig.worker_with("whole", &["--eager"], &settings);
+    let end = rig.folder.path().join("end");
+    let waits = |id| {
+        let mut job = script(id, Some(1));
+        let Task::Script(script) = &mut job.task else { panic!("a script") };
+        script.args = vec![end.display().to_string()];
+        job
+    };
+    rig.publish(&waits("first")).await;
+    rig.publish(&waits("second")).await;
+    let heartbeat = ears.heartbeat(|heartbeat| kept(heartbeat).is_some()).await;
+    let why = kept(&heartbeat).unwrap().waits_for.clone();
+    assert_eq!(why.as_deref(), Some("concurrency: step 5 runs 1 at once on this node"));
+    let back = rig.outcome_in(RESULTS_SCRIPT).await;
+    let Verdict::Returned { reason: Return::Busy, detail } = &back.verdict else {
+        panic!("{back:?}")
+    };
+    assert!(
+        detail.starts_with("concurrency: step 5") && detail.contains("kept for 0."),
+        "{detail}"
+    );
+    rig.publish(&waits("third")).await;
+    ears.heartbeat(|heartbeat| kept(heartbeat).is_some()).await;
+    rig.publish(&job("piece", 0, 9)).await;
+    assert_eq!(rig.outcome().await.job, "piece", "while one script runs and one is kept, or back");
+    fs::write(end, "").unwrap();
+    let outcomes = [rig.outcome_in(RESULTS_SCRIPT).await, rig.outcome_in(RESULTS_SCRIPT).await];
+    assert!(outcomes.iter().any(|outcome| outcome.job == "first"), "{outcomes:?}");
 }
 
 /// A control group of a limit, with what is to run inside of it.

@@ -108,7 +108,14 @@ async fn the_real_runner_passes_the_probe_and_one_that_computes_wrongly_does_not
         let parent = ("RIGQUEUE_PARENT".to_owned(), std::process::id().to_string());
         let env = Arc::new([("FAKE_RUNNER".to_owned(), behaviour.to_owned()), parent]);
         let device = Device { name: "cpu0".to_owned(), model: "none".to_owned(), threads: 1 };
-        let slot = Slot { arch: Arch::Cpu, device, gpu: None, runner: runner.to_owned(), env };
+        let slot = Slot {
+            arch: Arch::Cpu,
+            device,
+            gpu: None,
+            endpoint: None,
+            runner: runner.to_owned(),
+            env,
+        };
         let (_orders, ordered) = tokio::sync::watch::channel(None);
         probe(&bench, &slot, None, ordered).await
     };

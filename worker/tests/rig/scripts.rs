@@ -26,12 +26,8 @@ fn script_job(id: &str, args: &[&str], output: Option<&str>) -> Job {
         name: "do.py".to_owned(),
         args: args.iter().map(ToString::to_string).collect(),
         output: output.map(str::to_owned),
-        declared: None,
         anywhere: true,
-        gpu: None,
-        concurrency: None,
-        inputs: Vec::new(),
-        staged: None,
+        ..Script::default()
     };
     Job { task: Task::Script(script), time_limit_seconds: 60.0, ..job(id, 0, 0) }
 }

@@ -107,7 +107,14 @@ fn a_returned_job_keeps_its_attempts() {
 /// A worker of a node, with one slot.
 fn heartbeat(node: &str) -> Heartbeat {
     let device = Device { name: "cpu0".to_owned(), model: "m".to_owned(), threads: 1 };
-    let slot = SlotState { arch: Arch::Cpu, device, job: None, health: None, unfit: None };
+    let slot = SlotState {
+        arch: Arch::Cpu,
+        device,
+        job: None,
+        health: None,
+        unfit: None,
+        is_endpoint: false,
+    };
     Heartbeat {
         node: node.to_owned(),
         instance: "i".to_owned(),

@@ -37,6 +37,7 @@ fn heartbeat(measured: Vec<MeasuredRate>) -> Heartbeat {
             job: None,
             health: None,
             unfit: None,
+            is_endpoint: false,
         }],
         draining: false,
         paused: false,

@@ -19,13 +19,8 @@ fn script(index: u64) -> Job {
         index,
         name: "a.py".to_owned(),
         args: vec!["--n".to_owned(), index.to_string()],
-        output: None,
-        declared: None,
         anywhere: true,
-        gpu: None,
-        concurrency: None,
-        inputs: Vec::new(),
-        staged: None,
+        ..Script::default()
     };
     Job { task: Task::Script(script), ..job(&format!("trial {index}"), span(0, 0)) }
 }
