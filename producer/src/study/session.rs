@@ -24,7 +24,7 @@ use crate::{
     ask::Ask,
     context::{Context, check_run_name},
     failure::Failure,
-    job_inputs::JobInputs,
+    job_inputs::{JobInputs, look},
     script_summary::ScriptRecord,
     summary::RunSummary,
 };
@@ -49,7 +49,10 @@ pub(crate) async fn study(
     let lock = lock::path_of(&storage, &request.name, &context.home);
     let _lock = StudyLock::take(&lock, &request.name)?;
     // The inputs are kept where the jobs will look for them; what they are is known before that.
-    let (survivors, draws) = (hash(&request.survivors)?, hash(&request.draws)?);
+    let (survivors, draws) = (
+        look(runs::SURVIVORS, &request.survivors)?.blake3,
+        look(runs::DRAWS, &request.draws)?.blake3,
+    );
     let fresh = request.settings(survivors, draws);
     let python = &context.settings.scripts.python;
     let folder = context.home.join("studies");
@@ -106,15 +109,6 @@ pub(crate) async fn study(
     report.saved = session.saved.take();
     let end = end_of(&report, &request.name);
     Ok((report, end))
-}
-
-fn hash(path: &std::path::Path) -> Result<String, Failure> {
-    let failed = |error: std::io::Error| {
-        Failure::usage(format!("the file '{}' can't be read: {error}", path.display()))
-    };
-    let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(std::fs::File::open(path).map_err(failed)?).map_err(failed)?;
-    Ok(hasher.finalize().to_hex().to_string())
 }
 
 /// How the command ends: well when there is a best trial and every other is accounted for.

@@ -3,7 +3,7 @@
 use shared::{
     handover::{Fate, FinishedAttempt},
     job::{Job, Task},
-    messages::{MaxDead, RunOpened, RunPart, ScriptOutputs},
+    messages::{KIND_STUDY, MaxDead, RunOpened, RunPart, ScriptOutputs},
     outcome::{Failure, Outcome, Verdict},
     script::{OutputFile, Script, ScriptResult},
 };
@@ -287,4 +287,51 @@ fn successes_that_make_no_sense_are_refused() {
     *done = Outcome { job: "trial 0".to_owned(), ..*done };
     assert!(refusal(&mut books, Record::Outcome(done)).contains("another question"));
     assert_eq!(books.run().counts.done, 0);
+}
+
+#[test]
+fn a_list_that_grows_lacks_only_what_is_on_it() {
+    let settings = shared::settings::Layers::load(None).unwrap().settings().unwrap();
+    let mut records = run_of(4, MaxDead::Percent(100.0));
+    records.truncate(1);
+    if let Record::Opened(manifest) = &mut records[0] {
+        (manifest.kind, manifest.parts) = (KIND_STUDY.to_owned(), 4);
+    }
+    let part = |place: u64| {
+        Record::Part(RunPart {
+            run: "r".to_owned(),
+            part: u32::try_from(place).unwrap(),
+            first_index: place,
+            seeds: Vec::new(),
+            jobs: vec![script(place)],
+        })
+    };
+    let mut books = Books::new();
+    books.apply(&records);
+    let lacking = |books: &Books| -> Vec<String> {
+        let jobs = plan_rest(&books.ledger, &settings, &books.run()).unwrap();
+        jobs.into_iter().map(|job| job.id).collect()
+    };
+    assert_eq!(lacking(&books), [""; 0], "nothing was asked for yet");
+    books.apply(&[part(0), part(1), failed(&script(0), Failure::Rejected)]);
+    assert_eq!(lacking(&books), ["trial 1"]);
+    books.apply(&[failed(&script(1), Failure::Rejected)]);
+    // All that there is is dead, and more may come.
+    assert_eq!((books.run().state, books.run().counts.dead), (RunState::Open, 2));
+    books.ledger.pause("r").unwrap();
+    books.ledger.resume("r").unwrap();
+    books.ledger.requeue("r", Vec::new(), None, 100.0).unwrap();
+    assert_eq!(books.run().state, RunState::Open);
+    let epoch = books.run().epoch;
+    let late = |place| Job { epoch, ..script(place) };
+    books.apply(&[part(2), finished(&late(2)), part(3), finished(&late(3))]);
+    assert_eq!(books.run().state, RunState::Failed, "nothing is left but dead jobs");
+
+    let mut books = Books::new();
+    books.apply(&records);
+    for place in 0..4 {
+        assert_eq!(books.run().state, RunState::Open);
+        books.apply(&[part(place), finished(&script(place))]);
+    }
+    assert_eq!(books.run().state, RunState::Complete);
 }
