@@ -6,7 +6,7 @@
 CARGO_TARGET_DIR ?= target
 DEMO_HOME = $(CURDIR)/target/demo
 
-.PHONY: help demo test test-rabbitmq4 bench chaos fuzz rabbitmq devices python evidence fmt lint deny
+.PHONY: help demo steps test test-rabbitmq4 bench chaos fuzz rabbitmq devices python evidence fmt lint deny
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
@@ -19,6 +19,11 @@ demo:  ## build, then find the seed behind examples/java_random/draws.txt among 
 	    "$(CARGO_TARGET_DIR)/release/producer" run --step 2 \
 	    --draws examples/java_random/draws.txt --family java_random \
 	    --window 12 --threshold 1 --skip 0..=2 --seed-end '2^32'
+
+steps: python  ## build, then go through all steps, with a study of four kinds of model, in target/steps
+	cargo build --release --workspace --bins --locked
+	env -u RIGQUEUE_CONFIG -u RIGQUEUE_BROKER -u RIGQUEUE_SERVER \
+	    examples/steps/run target/steps $(wildcard ../shared/data/nj_pick3.json)
 
 # Where libOpenCL is, runner-opencl is built and tested with the rest.
 DEVICES = $(shell cc -lOpenCL -shared -o /dev/null 2>/dev/null && echo --features kernels/opencl)
@@ -35,10 +40,12 @@ test-rabbitmq4:  ## the tests that need a broker, on RabbitMQ 4.0 from Debian 13
 	    --test broker_rabbitmq --test security --test search --test faults --test alarms \
 	    --test matrix --test orders --test scripts --test doctor
 
-bench: rabbitmq  ## measure jobs a second, latency, scan rate, and the kernels (docs/benchmarks.md)
-	cargo build --release --workspace --bins --example bench --example rates --example structural --locked
+bench: rabbitmq python  ## measure jobs a second, latency, scan rate, trials, and the kernels (docs/benchmarks.md)
+	cargo build --release --workspace --bins --example bench --example rates --example structural \
+	    --example trials --locked
 	env -u RIGQUEUE_CONFIG -u RIGQUEUE_BROKER -u RIGQUEUE_SERVER -u RIGQUEUE_LOG \
 	    "$(CARGO_TARGET_DIR)/release/examples/bench"
+	"$(CARGO_TARGET_DIR)/release/examples/trials"
 	"$(CARGO_TARGET_DIR)/release/examples/rates"
 
 chaos: rabbitmq  ## a fault every second or two for CHAOS_SECONDS (600), then everything must be exact

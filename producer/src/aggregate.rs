@@ -227,7 +227,10 @@ impl Aggregator {
                 _ = look.tick() => self.look().await,
                 _ = place.tick() => self.place_again().await,
                 hashes = placing::arrivals(&mut self.arrivals) => self.place_arrived(&hashes).await,
-                _ = sweep.tick() => self.sweep_files(),
+                _ = sweep.tick() => {
+                    self.sweep_files();
+                    Ok(())
+                }
             };
             match step {
                 // A full disk, say: every step can be taken again, and nothing is lost meanwhile.

@@ -222,7 +222,9 @@ pub fn find_run(home: &Path, name: &str) -> Result<(Ledger, RunRow), Failure> {
 
 /// The same with the folder of that ledger.
 fn find_run_at(home: &Path, name: &str) -> Result<(PathBuf, Ledger, RunRow), Failure> {
-    for at in [home.to_owned(), local_home(home, name)] {
+    // The later runs of a study lie in the folder of its first: `study-x.2` in that of `study-x`.
+    let first = name.rsplit_once('.').map(|(first, _)| local_home(home, first));
+    for at in [home.to_owned(), local_home(home, name)].into_iter().chain(first) {
         if let Some(ledger) = Ledger::read(&at)?
             && let Some(run) = ledger.run(name)?
         {
@@ -254,9 +256,11 @@ fn forget(home: &Path, name: &str) -> Result<String, Failure> {
         // Whoever still works on it holds this.
         let (mut ledger, lock) = Ledger::own(&at)?;
         ledger.forget(name, now())?;
-        fs::remove_dir_all(&at).map_err(|error| {
-            Failure::unreachable(format!("{} can't be deleted: {error}", at.display()))
-        })?;
+        if ledger.runs()?.is_empty() {
+            fs::remove_dir_all(&at).map_err(|error| {
+                Failure::unreachable(format!("{} can't be deleted: {error}", at.display()))
+            })?;
+        }
         drop((ledger, lock));
     }
     json(&forgotten)

@@ -18,7 +18,7 @@ use crate::{
     failure::Failure,
     ledger::{Ledger, RunRow},
     output,
-    server::{self, Server},
+    server::Server,
 };
 
 /// The resolved surroundings of a command.
@@ -90,7 +90,7 @@ impl Context {
     /// [`Failure`] as the ledger says, or when the server can't be reached.
     pub fn ask<T: DeserializeOwned>(&self, ask: &Ask) -> Result<T, Failure> {
         let text = match &self.server {
-            Some(server) => server::ask(server, ask)?,
+            Some(server) => server.ask(ask)?,
             None => ask::answer(&self.home, ask)?,
         };
         serde_json::from_str(&text)

@@ -33,7 +33,7 @@ impl JobInputs {
     #[must_use]
     pub fn of_context(context: &Context) -> Self {
         match &context.server {
-            Some(server) => Self { place: Place::There(server.clone()) },
+            Some(server) => Self { place: Place::There(server.files().clone()) },
             None => Self::of(&context.home),
         }
     }

@@ -2,12 +2,13 @@
 
 use std::{future::pending, path::PathBuf, time::Duration};
 
-use shared::blobs::{BlobError, Blobs};
+use shared::blobs::Blobs;
 use tokio::sync::mpsc;
 use tracing::{error, info};
 
 use crate::{
     aggregate::{AggregateError, Aggregator, now},
+    failure::Failure,
     ledger::{Applied, Outstanding, Stand, Unplaced},
     outputs::{self, PlaceError},
 };
@@ -114,9 +115,9 @@ impl Aggregator {
 
     /// Deletes files that nothing has used for a week and that no open run, staged set or output
     /// on its way names.
-    pub(crate) fn sweep_files(&self) -> Result<(), AggregateError> {
-        let needed = self.ledger.needed_files()?;
-        let sweep = || -> Result<usize, BlobError> {
+    pub(crate) fn sweep_files(&self) {
+        let sweep = || -> Result<usize, Failure> {
+            let needed = self.ledger.needed_files()?;
             let is_needed = |hash: &str| needed.contains(hash);
             Ok(Blobs::of(&self.home).sweep(KEPT, is_needed)?
                 + outputs::arrived(&self.home).sweep(KEPT, is_needed)?)
@@ -124,8 +125,7 @@ impl Aggregator {
         match tokio::task::block_in_place(sweep) {
             Ok(0) => {}
             Ok(files) => info!(files, "files that nothing has used for a week were deleted"),
-            Err(trouble) => error!("old files can't be deleted: {trouble}"),
+            Err(trouble) => error!("old files can't be deleted: {}", trouble.message),
         }
-        Ok(())
     }
 }

@@ -7,27 +7,45 @@ use shared::{
     server::{Refusal, ServerError},
 };
 
-pub use shared::server::Server;
-
 use crate::{ask::Ask, failure::Failure};
 
 /// The longest answer, in bytes: a run with ten million survivors.
 const MAX_ANSWER: u64 = 4 << 30;
 
-/// The server's answer to `ask` as JSON.
-///
-/// # Errors
-/// [`Failure`] as the ledger says, or when the server can't be reached.
-pub fn ask(server: &Server, ask: &Ask) -> Result<String, Failure> {
-    Ok(server.post("/v1/ask", serde_json::to_string(ask)?, MAX_ANSWER)?)
-}
+/// A `producer serve` somewhere.
+#[derive(Debug, Clone)]
+pub struct Server(shared::server::Server);
 
-/// All survivors of a run in that format.
-///
-/// # Errors
-/// As [`ask`].
-pub fn survivors(server: &Server, run: &str, format: &str) -> Result<impl Read + use<>, Failure> {
-    Ok(server.get(&format!("/v1/runs/{run}/survivors/{format}"))?)
+impl Server {
+    /// The server that the environment names, if any.
+    ///
+    /// # Errors
+    /// [`Failure`] when it names something else than an http or https URL.
+    pub fn from_environment(token: &str) -> Result<Option<Self>, Failure> {
+        Ok(shared::server::Server::from_environment(token)?.map(Self))
+    }
+
+    /// Where its files are.
+    #[must_use]
+    pub const fn files(&self) -> &shared::server::Server {
+        &self.0
+    }
+
+    /// The answer to `ask` as JSON.
+    ///
+    /// # Errors
+    /// [`Failure`] as the ledger says, or when the server can't be reached.
+    pub fn ask(&self, ask: &Ask) -> Result<String, Failure> {
+        Ok(self.0.post("/v1/ask", serde_json::to_string(ask)?, MAX_ANSWER)?)
+    }
+
+    /// All survivors of a run in that format.
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    pub fn survivors(&self, run: &str, format: &str) -> Result<impl Read + use<>, Failure> {
+        Ok(self.0.get(&format!("/v1/runs/{run}/survivors/{format}"))?)
+    }
 }
 
 impl From<ServerError> for Failure {

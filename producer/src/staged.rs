@@ -66,7 +66,8 @@ impl StageStatus {
             files: set.files,
         });
         let nodes = ledger.nodes(now() - LIVE)?.into_iter().filter_map(|seen| {
-            let beat = seen.heartbeat;
+            // The last words of one that has ended are that it drains.
+            let beat = Some(seen.heartbeat).filter(|beat| !beat.draining)?;
             Some(NodeStage { node: beat.node, instance: beat.instance, sets: beat.staged? })
         });
         Ok(Self { sets: sets.collect(), nodes: nodes.collect() })

@@ -15,7 +15,6 @@ use crate::{
     failure::Failure,
     ledger::{Ledger, LedgerError, RunRow},
     outputs::folder_of,
-    server,
     summary::RunSummary,
 };
 
@@ -71,7 +70,7 @@ fn push_run(cutter: &mut Cutter, context: &Context, name: &str) -> Result<(), Fa
              there, or copy them here and give them as --survivors"
         )));
     }
-    Ok(cutter.push_list(server::survivors(server, name, "json")?, &format!("the run {name}"))?)
+    Ok(cutter.push_list(server.survivors(name, "json")?, &format!("the run {name}"))?)
 }
 
 /// A later step works on all of an earlier one.

@@ -1,13 +1,17 @@
 //! Files between machines: inputs that are fetched, outputs that are brought, sets that are staged.
-//! Two machines are two data folders here; what goes between them goes through `producer serve`.
+//! The other machine is a worker that has a data folder of its own where nobody else sees it: in a
+//! mount namespace. What goes between them goes through `producer serve`.
 
-#![expect(clippy::unwrap_used, reason = "these are tests")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "these are tests")]
 
 use std::{
-    fs,
+    fs::{self, File},
+    os::unix::{fs::PermissionsExt as _, process::ExitStatusExt as _},
     path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
 };
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use shared::{blobs::hash_of, failpoint::ENV_FAILPOINT};
 use tests::rig::{Answer, Part, Rig};
@@ -28,15 +32,64 @@ else:
     print(json.dumps(said))
 "#;
 
-/// A rig with a server; workers have a data folder and a ramdisk of their own.
+/// What a worker is started with, so that its data folder is its own: `$2` is `$1` to it.
+const APART: &str = r#"mount --bind "$1" "$2" && shift 2 && exec "$@""#;
+
+/// A worker on the other machine.
+struct Node {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Node {
+    fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap()
+    }
+
+    fn end(mut self, signal: Signal) -> ExitStatus {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+        self.child.wait().unwrap()
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("--- the other machine's worker\n{}", self.log());
+        }
+        // It may have ended.
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// A rig with a server, and another machine.
 struct Site {
     rig: Rig,
     url: String,
     server: Part,
+    /// How a mount namespace is made here.
+    apart: &'static [&'static str],
+}
+
+fn namespace() -> Option<&'static [&'static str]> {
+    let ways: [&'static [&'static str]; 2] =
+        [&["--mount"], &["--user", "--map-root-user", "--mount"]];
+    let works = |way: &&[&str]| {
+        let tried =
+            Command::new("unshare").args(*way).args(["mount", "--bind", "/tmp", "/tmp"]).output();
+        tried.is_ok_and(|tried| tried.status.success())
+    };
+    let way = ways.into_iter().find(works);
+    if way.is_none() {
+        println!("skipped: no mount namespace can be made here (unshare --mount)");
+    }
+    way
 }
 
 impl Site {
-    fn new() -> Self {
+    fn new() -> Option<Self> {
+        let apart = namespace()?;
         let rig = Rig::embedded();
         let scripts = rig.path("scripts");
         fs::create_dir(&scripts).unwrap();
@@ -52,24 +105,47 @@ impl Site {
         let settings = settings.replacen("[worker]\n", &worker, 1);
         fs::write(rig.path("settings.toml"), settings).unwrap();
         let (server, url) = serve(&rig, "127.0.0.1:0");
-        Self { rig, url, server }
+        for folder in ["node", "node-itself"] {
+            fs::create_dir(rig.path(folder)).unwrap();
+        }
+        Some(Self { rig, url, server, apart })
     }
 
     /// A worker on the other machine.
-    fn worker(&self) -> Part {
+    fn worker(&self) -> Node {
         self.worker_with(&[])
     }
 
-    fn worker_with(&self, more: &[(&str, &str)]) -> Part {
-        let home = self.node().display().to_string();
-        let env = [("RIGQUEUE_HOME", home.as_str()), ("RIGQUEUE_SERVER", &self.url)];
-        let env: Vec<(&str, &str)> = env.into_iter().chain(more.iter().copied()).collect();
-        self.rig.with_env(&env, |rig| rig.spawn_worker(2))
+    fn worker_with(&self, more: &[(&str, &str)]) -> Node {
+        let worker = self.rig.command("worker", ["--slots", "2"]);
+        let log = (0..).map(|n| self.rig.path(&format!("node-{n}.log")));
+        let log = log.into_iter().find(|path| !path.exists()).unwrap();
+        let mut command = Command::new("unshare");
+        command.args(self.apart).args(["sh", "-c", APART, "sh"]);
+        command.args([self.node(), self.rig.path("node")]);
+        command.arg(worker.get_program()).args(worker.get_args());
+        for (name, value) in worker.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        let child = command
+            .env("RIGQUEUE_HOME", self.rig.path("node"))
+            .env("RIGQUEUE_SERVER", &self.url)
+            .envs(more.iter().copied())
+            .current_dir(self.rig.path("node"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(File::create(&log).unwrap())
+            .spawn()
+            .unwrap();
+        Node { child, log }
     }
 
-    /// The other machine's data folder.
+    /// The other machine's data folder, as this one can see it.
     fn node(&self) -> PathBuf {
-        self.rig.path("node")
+        self.rig.path("node-itself")
     }
 
     /// A command on a third machine, which asks the server.
@@ -137,8 +213,8 @@ fn reading(number: usize, input: &str) -> Value {
 
 #[test]
 fn inputs_go_to_the_node_and_outputs_come_back() {
-    let site = Site::new();
-    site.worker();
+    let Some(site) = Site::new() else { return };
+    let _worker = site.worker();
     let input = site.rig.file("hello.txt", "hello");
     let jobs: Vec<Value> = (0..12)
         .map(|number| {
@@ -179,8 +255,8 @@ fn inputs_go_to_the_node_and_outputs_come_back() {
 
 #[test]
 fn a_spoilt_copy_is_fetched_again_and_a_lost_input_is_named() {
-    let site = Site::new();
-    site.worker();
+    let Some(site) = Site::new() else { return };
+    let _worker = site.worker();
     let input = site.rig.file("hello.txt", "hello");
     site.enqueue("a", "3", &[reading(1, &input)], &[]).ok();
     site.complete("a");
@@ -211,7 +287,7 @@ fn a_spoilt_copy_is_fetched_again_and_a_lost_input_is_named() {
 
 #[test]
 fn without_the_token_nothing_is_taken_or_given() {
-    let site = Site::new();
+    let Some(site) = Site::new() else { return };
     let input = site.rig.file("hello.txt", "hello");
     site.enqueue("r", "3", &[reading(1, &input)], &[]).ok();
     let settings = fs::read_to_string(site.rig.path("settings.toml")).unwrap();
@@ -234,14 +310,14 @@ fn without_the_token_nothing_is_taken_or_given() {
     assert_eq!(put(&blob, "hello"), 204);
     let got = agent.get(&blob).header("authorization", &known).call().unwrap();
     assert_eq!(got.into_body().read_to_string().unwrap(), "hello");
-    site.rig.terminate(worker);
-    site.worker();
+    assert!(worker.end(Signal::TERM).success());
+    let _worker = site.worker();
     site.complete("r");
 }
 
 #[test]
 fn what_a_killed_worker_had_finished_is_brought_by_the_next() {
-    let site = Site::new();
+    let Some(site) = Site::new() else { return };
     let input = site.rig.file("hello.txt", "hello");
     let output = |number: usize| {
         json!({"job_id": format!("t{number}"), "inputs": [input], "expected_output": "o.json",
@@ -249,10 +325,12 @@ fn what_a_killed_worker_had_finished_is_brought_by_the_next() {
     };
     // The ledger hears of it, the broker gives its job away again, and its file is on the node.
     let point = "outcome_published";
-    let doomed = site.rig.doomed(point, |_| site.worker_with(&[(ENV_FAILPOINT, point)]));
+    let mut doomed = site.worker_with(&[(ENV_FAILPOINT, point)]);
     site.enqueue("r", "3", &[output(1)], &[]).ok();
-    site.rig.until_killed(doomed);
-    site.worker();
+    let status = doomed.child.wait().unwrap();
+    assert_eq!(status.signal(), Some(Signal::KILL.as_raw()), "{}", doomed.log());
+    assert_eq!(site.attempts().len(), 1, "what it had finished");
+    let _next = site.worker();
     site.complete("r");
     assert!(site.rig.home().join("outputs/r/o.json").exists());
     site.until_no_attempts();
@@ -261,7 +339,7 @@ fn what_a_killed_worker_had_finished_is_brought_by_the_next() {
 
 #[test]
 fn a_server_that_is_away_for_a_while_costs_time_alone() {
-    let site = Site::new();
+    let Some(site) = Site::new() else { return };
     let worker = site.worker();
     let (input, go) = (site.rig.file("hello.txt", "hello"), site.rig.path("go"));
     let job = json!({"job_id": "t", "inputs": [input], "expected_output": "o.json",
@@ -272,7 +350,7 @@ fn a_server_that_is_away_for_a_while_costs_time_alone() {
     assert!(site.rig.terminate(site.server).success());
     fs::write(&go, "").unwrap();
     site.rig.until("the worker to miss the server", || {
-        site.rig.log(worker).contains("outputs stay here for now").then_some(())
+        worker.log().contains("outputs stay here for now").then_some(())
     });
     assert_eq!(site.attempts().len(), 1);
     serve(&site.rig, site.url.strip_prefix("http://").unwrap());
@@ -291,7 +369,7 @@ fn staged(id: &str, mode: &str, more: &[&str]) -> Value {
 
 #[test]
 fn staged_files_are_there_before_the_scripts_and_after_a_reboot() {
-    let site = Site::new();
+    let Some(site) = Site::new() else { return };
     let refused = site.enqueue("none", "4", &[staged("t", "print", &[])], &[]);
     assert!(refused.code == 2 && refused.stderr.contains("producer stage --step 4"), "{refused}");
     let history = site.rig.file("history.json", "[1]");
@@ -311,7 +389,7 @@ fn staged_files_are_there_before_the_scripts_and_after_a_reboot() {
     assert!(table.contains("history.json holdout.json") && table.contains("ready"), "{table}");
 
     // A reboot: no worker, and the ramdisk is empty.
-    site.rig.kill9(worker);
+    worker.end(Signal::KILL);
     fs::remove_dir_all(site.rig.path("ramdisk")).unwrap();
     site.enqueue("s", "4", &[staged("t", "print", &[])], &[]).ok();
     let worker = site.worker();
@@ -331,14 +409,14 @@ fn staged_files_are_there_before_the_scripts_and_after_a_reboot() {
     });
     let gone = site.producer(&["stage", "--step", "4", "--clear"]);
     assert_eq!(gone.code, 5, "{gone}");
-    site.rig.terminate(worker);
+    assert!(worker.end(Signal::TERM).success());
     site.rig.end_services();
 }
 
 #[test]
 fn a_new_set_takes_the_place_of_one_in_use_when_that_is_done() {
-    let site = Site::new();
-    site.worker();
+    let Some(site) = Site::new() else { return };
+    let _worker = site.worker();
     let history = site.rig.file("history.json", "old");
     site.producer(&["stage", "--step", "3", &history, "--wait"]).ok();
     let go = site.rig.path("go").display().to_string();
@@ -362,15 +440,14 @@ fn a_new_set_takes_the_place_of_one_in_use_when_that_is_done() {
 
 #[test]
 fn a_set_that_cannot_be_staged_is_told_and_its_jobs_say_so() {
-    let site = Site::new();
+    let Some(site) = Site::new() else { return };
     let ramdisk = site.rig.path("ramdisk");
     fs::create_dir(&ramdisk).unwrap();
     let open = |mode| {
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
-        fs::set_permissions(&ramdisk, mode).unwrap();
+        fs::set_permissions(&ramdisk, fs::Permissions::from_mode(mode)).unwrap();
     };
     open(0o777);
-    site.worker();
+    let _worker = site.worker();
     let history = site.rig.file("history.json", "old");
     site.producer(&["stage", "--step", "3", &history]).ok();
     site.enqueue("r", "3", &[staged("t", "print", &[])], &[]).ok();

@@ -13,7 +13,10 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use tests::rig::{Answer, Part, Rig};
+use tests::{
+    rabbitmq::{Options, RabbitNode, unless_absent},
+    rig::{Answer, Part, Rig},
+};
 
 /// A trial whose value is a function of its model, parameters and seed. `MODEL` files in the rig
 /// say how a model fails.
@@ -256,7 +259,7 @@ fn a_study_goes_on_where_it_stopped_and_is_the_same_study() {
     let models = ["good", "bad"];
     let whole = compare(&rig, "whole", &models, &["--trials", "14"]).ok().json();
     fs::remove_file(rig.path("scripts/begun")).unwrap();
-    fs::write(rig.path("scripts/pause"), "0.2").unwrap();
+    fs::write(rig.path("scripts/pause"), "0.4").unwrap();
     let words = words(&rig, "cut", &models, &["--trials", "14", "--parallel", "2"]);
 
     // The producer is killed: everything that it started goes with it.
@@ -273,18 +276,18 @@ fn a_study_goes_on_where_it_stopped_and_is_the_same_study() {
     // The driver is killed, and so is the worker.
     let part = rig.start_producer(&refs(&words));
     until_begun(&rig, 8);
-    kill_process(child(&rig, part, "ask and tell"), Signal::KILL).unwrap();
-    until_begun(&rig, 10);
-    kill_process(child(&rig, part, "worker"), Signal::KILL).unwrap();
     let second = rig.producer(&refs(&words));
     assert_eq!(second.code, 2, "{second}");
     let pid = rig.pid(part).as_raw_nonzero();
     assert!(second.stderr.contains(&format!("is driven by process {pid} already")), "{second}");
+    kill_process(child(&rig, part, "The Optuna side"), Signal::KILL).unwrap();
+    until_begun(&rig, 10);
+    kill_process(child(&rig, part, "worker --eager"), Signal::KILL).unwrap();
     let report = rig.answer(part, &refs(&words)).ok().json();
     assert_eq!(results(&report), results(&whole));
     check_agreement(&rig, "cut", &report, 14);
     let begun = begun(&rig);
-    assert!(begun.len() == 14 && begun.values().all(|&times| times <= 3), "{begun:?}");
+    assert!(begun.len() == 14 && begun.values().all(|&times| times <= 4), "{begun:?}");
 
     // Asked again, there is nothing to do; asked for more, it goes on.
     let again = rig.producer(&refs(&words)).ok().json();
@@ -358,6 +361,69 @@ fn trials_whose_run_is_cancelled_are_asked_for_again() {
         assert!(again.clone().count() == 1, "{report}");
         assert!(again.into_iter().all(|r| r["params"] == result["params"]));
     }
+}
+
+#[test]
+fn models_are_kept_the_best_or_all() {
+    let Some(rig) = rig() else { return };
+    let out = rig.path("out");
+    let folder = out.display().to_string();
+    let more = ["--trials", "4", "--output-dir", &folder];
+    let best = compare(&rig, "best", &["good", "bad"], &more).ok().json();
+    let number = best["best"]["number"].as_u64().unwrap();
+    let saved = format!("study-best.best-{number}/trial-{number}.model");
+    assert_eq!(best["saved"], json!(saved));
+    let model: Value = serde_json::from_slice(&fs::read(out.join(&saved)).unwrap()).unwrap();
+    assert_eq!(model, best["best"]["params"]);
+    assert_eq!(best["trials"]["done"], 4, "training it again is no trial");
+    check_agreement(&rig, "best", &best, 4);
+    // Once is enough.
+    let begun_once = begun(&rig);
+    let again = compare(&rig, "best", &["good", "bad"], &more).ok().json();
+    assert_eq!((&again["saved"], begun(&rig)), (&best["saved"], begun_once));
+
+    let more = [&more[..], &["--save-all-models"]].concat();
+    let all = compare(&rig, "all", &["good", "bad"], &more).ok().json();
+    assert_eq!(results(&all), results(&best));
+    for result in all["results"].as_array().unwrap() {
+        let path = out.join(format!("study-all/trial-{}.model", result["number"]));
+        let model: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+        assert_eq!(model, result["params"]);
+    }
+    assert_eq!(all["saved"], json!(format!("study-all/trial-{number}.model")));
+}
+
+#[test]
+fn a_study_on_the_fleet_outlives_workers_aggregators_and_the_broker() {
+    let Some(python) = python() else { return };
+    let Some(node) = unless_absent(RabbitNode::start(&Options::default())) else { return };
+    let node: &'static RabbitNode = Box::leak(Box::new(node));
+    let rig = Rig::on(node);
+    prepare(&rig, &python);
+    fs::write(rig.path("scripts/pause"), "0.3").unwrap();
+    let aggregator = rig.spawn_aggregator();
+    let worker = rig.spawn_worker(2);
+    rig.spawn_worker_of("steady", 1);
+    rig.until("the ledger", || rig.home().join("ledger.db").exists().then_some(()));
+    let words = words(&rig, "s", &["good", "bad"], &["--trials", "24", "--parallel", "3"]);
+    let part = rig.start_producer(&refs(&words));
+    until_begun(&rig, 3);
+    rig.kill9(worker);
+    rig.spawn_worker(2);
+    until_begun(&rig, 8);
+    rig.kill9(aggregator);
+    rig.spawn_aggregator();
+    until_begun(&rig, 12);
+    node.kill().unwrap();
+    node.run().unwrap();
+    until_begun(&rig, 16);
+    rig.kill9(part);
+    let report = rig.producer(&refs(&words)).ok().json();
+    check_agreement(&rig, "s", &report, 24);
+    assert_eq!(report["trials"]["done"], 24);
+    assert_eq!(begun(&rig).len(), 24, "each began");
+    assert_eq!(rig.status("study-s").unwrap()["state"], "complete");
+    rig.end_services();
 }
 
 #[test]

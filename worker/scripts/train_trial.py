@@ -37,7 +37,7 @@ def main() -> dict[str, Any]:
     gpu = None if args.device == "auto" else args.device == "gpu"
     learner = Learner(args.model, params, gpu)
     survivors = survivors_of(args)
-    names, features, targets, later = data(args, survivors)
+    names, features, targets, later = tables(args, survivors)
 
     by_records = args.holdout_by == "records" or later is None
     kept = np.arange(len(targets))
@@ -69,12 +69,12 @@ def main() -> dict[str, Any]:
         "training_seconds": round(training, 4),
         "device": "gpu" if learner.gpu else "cpu",
     }
-    if args.save:
+    if args.save and model is not None:
         save(model, Path(args.save), {**said, "features": names})
     return said
 
 
-def data(args: Any, survivors: list[Any]) -> tuple[list[str], np.ndarray, np.ndarray, Any]:
+def tables(args: Any, survivors: list[Any]) -> tuple[list[str], np.ndarray, np.ndarray, Any]:
     """Features and targets; and, where draws are held out, the same one step later."""
     scored = scored_features(survivors)
     if scored is not None:

@@ -9,7 +9,6 @@ use crate::{
     context::{Context, check_run_name},
     export::{ExportError, Format, whole_file, write},
     failure::Failure,
-    server,
 };
 
 /// What to export, and where to.
@@ -30,7 +29,7 @@ pub(crate) struct ExportArgs {
 pub(crate) fn export(context: &Context, args: &ExportArgs) -> Result<(), Failure> {
     check_run_name(&args.run)?;
     if let Some(server) = &context.server {
-        let mut survivors = server::survivors(server, &args.run, args.format.name())?;
+        let mut survivors = server.survivors(&args.run, args.format.name())?;
         return put(args, |mut out| Ok(io::copy(&mut survivors, &mut out).map(drop)?));
     }
     let (ledger, run) = context.find_run(&args.run)?;

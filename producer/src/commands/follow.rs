@@ -11,7 +11,7 @@ use crate::{
     failure::Failure,
     ledger::Ledger,
     output,
-    server::{self, Server},
+    server::Server,
     summary::{RunSummary, short},
 };
 
@@ -70,7 +70,7 @@ impl Watch {
         let run = run.to_owned();
         match &context.server {
             Some(server) => {
-                server::ask(server, &Ask::Status { run: run.clone(), limit: 0 })?;
+                server.ask(&Ask::Status { run: run.clone(), limit: 0 })?;
                 Ok(Self::through(server.clone(), run))
             }
             None => Ok(Self::new(context.find_run(&run)?.0, run)),
@@ -131,7 +131,7 @@ impl Watch {
             Place::There(server) => {
                 let ask = |limit| -> Result<RunSummary, Failure> {
                     let ask = Ask::Status { run: self.run.clone(), limit };
-                    let answer = server::ask(server, &ask)?;
+                    let answer = server.ask(&ask)?;
                     Ok(serde_json::from_str(&answer)?)
                 };
                 match ask(0) {

@@ -66,12 +66,17 @@ class Driver:
     def open(self, storage, study, settings, lock):
         """Opens the study, or makes it with `settings`; all its trials and what it was made with."""
         self.hold(lock)
-        if storage.startswith("sqlite:"):
-            storage = optuna.storages.RDBStorage(storage, engine_kwargs={"connect_args": {"timeout": 60}})
-        else:
-            storage = optuna.storages.get_storage(storage)
+        try:
+            if storage.startswith("sqlite:"):
+                patient = {"connect_args": {"timeout": 60}}
+                opened = optuna.storages.RDBStorage(storage, engine_kwargs=patient)
+            else:
+                opened = optuna.storages.get_storage(storage)
+        except Exception as fault:  # noqa: BLE001: each kind of storage has errors of its own.
+            first = str(fault).strip().splitlines()[:1]
+            raise Refused(f"the storage {storage} can't be opened: {' '.join(first)}") from None
         self.study = optuna.create_study(
-            storage=storage, study_name=study, direction="maximize", load_if_exists=True
+            storage=opened, study_name=study, direction="maximize", load_if_exists=True
         )
         attrs = self.study.user_attrs
         if SETTINGS not in attrs:

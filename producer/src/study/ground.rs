@@ -25,9 +25,9 @@ use crate::{
     context::Context,
     failure::Failure,
     job_inputs::JobInputs,
-    ledger::Ledger,
+    ledger::{Ledger, LedgerError},
     output,
-    server::{self, Server},
+    server::Server,
     summary::RunSummary,
 };
 
@@ -80,8 +80,7 @@ impl Ground {
         }
         make(folder)?;
         let broker = local_broker(folder).await?;
-        // The ledger is laid here, so that it can be watched from the start.
-        drop(Ledger::write(folder)?);
+        lay_ledger(folder).await?;
         let place = Place::here(folder)?;
         let slots = slots(context, request.parallel).map(|slots| slots.to_string());
         let worker: Vec<&str> = slots.iter().flat_map(|slots| ["--slots", slots]).collect();
@@ -121,7 +120,7 @@ impl Ground {
                 Ok(Some(RunSummary::read(ledger, &row, u64::MAX)?))
             }
             Place::There(server) => {
-                match server::ask(server, &Ask::Status { run: run.to_owned(), limit: u64::MAX }) {
+                match server.ask(&Ask::Status { run: run.to_owned(), limit: u64::MAX }) {
                     Ok(answer) => Ok(Some(serde_json::from_str(&answer)?)),
                     Err(Failure { code: exit_codes::NOT_FOUND, .. }) => Ok(None),
                     Err(failure) => Err(failure),
@@ -182,7 +181,7 @@ impl Ground {
         let cancel = Ask::Cancel(run.to_owned());
         let answer = match &self.place {
             Place::Here(home, ..) => ask::answer(home, &cancel),
-            Place::There(server) => server::ask(server, &cancel),
+            Place::There(server) => server.ask(&cancel),
         };
         answer.map(drop)
     }
@@ -215,6 +214,20 @@ impl Place {
             },
         }
         Ok(())
+    }
+}
+
+/// Lays the ledger, so that it can be watched from the start; the aggregator of an earlier session
+/// that was killed may take a moment to end.
+async fn lay_ledger(folder: &Path) -> Result<(), Failure> {
+    let since = Instant::now();
+    loop {
+        match Ledger::own(folder) {
+            Err(LedgerError::Owned(_)) if since.elapsed() < CATCH_UP => {
+                tokio::time::sleep(LOOK).await;
+            }
+            owned => return Ok(owned.map(drop)?),
+        }
     }
 }
 

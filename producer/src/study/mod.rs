@@ -5,6 +5,7 @@
 //! told, and in which order, depends on the study alone ([`board`]), so that a study gives the same
 //! trials however many of them run at a time and however often it was interrupted.
 
+mod best;
 mod board;
 mod driver;
 mod ground;

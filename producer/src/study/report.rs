@@ -27,6 +27,8 @@ pub(crate) struct Report {
     pub(crate) trials: Counts,
     /// The best of all.
     pub(crate) best: Option<Best>,
+    /// The best trial's model, by its path in the output folder.
+    pub(crate) saved: Option<String>,
     /// How each model did.
     pub(crate) models: BTreeMap<String, ModelReport>,
     /// Every trial, by number.
@@ -125,6 +127,7 @@ impl Report {
             runs,
             trials,
             best: board.best(None).map(Best::of),
+            saved: None,
             models: models.iter().map(of_model).collect(),
             results: board.trials().iter().map(Record::of).collect(),
         }
@@ -172,6 +175,9 @@ impl Report {
             })
             .collect();
         text += &output::table(["model", "trials", "failed", "best", ""], &rows);
+        if let Some(saved) = &self.saved {
+            text += &format!("its model, in the output folder: {saved}\n");
+        }
         text += &format!("storage: {}\n", self.storage);
         text
     }

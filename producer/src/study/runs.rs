@@ -119,6 +119,18 @@ impl<'a> Jobs<'a> {
     /// # Errors
     /// [`Failure`] when it makes no sense.
     pub(super) fn of(&self, trial: &Trial, epoch: u32) -> Result<Job, Failure> {
+        self.job(trial, epoch, self.request.save_all_models)
+    }
+
+    /// The same with its model saved.
+    ///
+    /// # Errors
+    /// As [`Self::of`].
+    pub(super) fn saving(&self, trial: &Trial, epoch: u32) -> Result<Job, Failure> {
+        self.job(trial, epoch, true)
+    }
+
+    fn job(&self, trial: &Trial, epoch: u32, saves: bool) -> Result<Job, Failure> {
         let preset = self.settings.steps.get(self.request.kind.step());
         let about = &trial.about;
         let mut args = vec![
@@ -137,7 +149,6 @@ impl<'a> Jobs<'a> {
             add("--sample-size", size.to_string());
         }
         args.extend(self.request.script_args.iter().cloned());
-        let saves = self.request.save_all_models && self.request.kind == Kind::Compare;
         if saves {
             args.extend(["--save".to_owned(), shared::script::OUTPUT.to_owned()]);
         }

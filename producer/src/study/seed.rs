@@ -43,5 +43,6 @@ mod tests {
         assert_eq!(known, KNOWN);
     }
 
-    const KNOWN: [u32; 3] = [0, 0, 0];
+    // As the `blake3` package of PyPI has them.
+    const KNOWN: [u32; 3] = [147_274_367, 3_445_278_182, 3_355_748_064];
 }

@@ -6,6 +6,7 @@ use shared::{exit_codes, messages::RunOpened};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
+    best,
     board::{Board, Next},
     driver::Driver,
     ground::{Ground, is_local},
@@ -13,14 +14,14 @@ use super::{
     pace::Pace,
     progress::Progress,
     report::Report,
-    request::{Settings, StudyRequest},
+    request::{Kind, Settings, StudyRequest},
     runs::{self, Jobs},
     seed::{Purpose, seed_of},
     trial::{About, Outcome, Stage, Trial},
 };
 use crate::{
     aggregate::now,
-    ask::find_run,
+    ask::Ask,
     context::{Context, check_run_name},
     failure::Failure,
     job_inputs::JobInputs,
@@ -52,7 +53,8 @@ pub(crate) async fn study(
     let fresh = request.settings(survivors, draws);
     let python = &context.settings.scripts.python;
     let folder = context.home.join("studies");
-    let (driver, opened) = Driver::open(python, &folder, (&storage, &request.name), &fresh).await?;
+    let (mut driver, mut opened) =
+        Driver::open(python, &folder, (&storage, &request.name), &fresh).await?;
     if let Some(why) = request.disagreement(&opened.settings, &fresh) {
         return Err(Failure::usage(format!(
             "there is a study called '{}' in {storage} already, and {why}: choose another \
@@ -62,13 +64,17 @@ pub(crate) async fn study(
     }
     let trials = opened.trials()?;
     let first = runs::first_run(&request.name);
-    if opened.runs.is_empty()
-        && (find_run(&context.home, &first).is_ok() || context.local(&first).exists())
-    {
-        return Err(Failure::usage(format!(
-            "there is a run called '{first}' already, of another study: choose another \
-             --study-name, or `producer forget {first}`"
-        )));
+    if opened.runs.is_empty() {
+        let known = context.ask::<RunSummary>(&Ask::Status { run: first.clone(), limit: 0 });
+        if known.is_ok() || context.local(&first).exists() {
+            return Err(Failure::usage(format!(
+                "there is a run called '{first}' already, of another study: choose another \
+                 --study-name, or `producer forget {first}`"
+            )));
+        }
+        // From now on it is this study's, whatever comes between.
+        opened.runs.push(runs::manifest(request, &[], request.trials)?);
+        driver.note_runs(&opened.runs).await?;
     }
     let mut ground = if is_local(context) {
         Ground::local(context, &context.local(&first), request).await?
@@ -87,6 +93,7 @@ pub(crate) async fn study(
         aside: Vec::new(),
         pace: Pace::new(request.parallel),
         progress: Progress::new(),
+        saved: None,
     };
     let ended = session.until_interrupted(context, &mut ground).await;
     session.progress.finish();
@@ -95,7 +102,8 @@ pub(crate) async fn study(
     closed?;
     let names = session.runs.iter().map(|run| run.run.clone()).collect();
     let (name, models) = (request.name.as_str(), &session.settings.models);
-    let report = Report::of((name, &storage), models, &session.board, names, is_whole);
+    let mut report = Report::of((name, &storage), models, &session.board, names, is_whole);
+    report.saved = session.saved.take();
     let end = end_of(&report, &request.name);
     Ok((report, end))
 }
@@ -141,6 +149,8 @@ struct Session<'a> {
     aside: Vec<String>,
     pace: Pace,
     progress: Progress,
+    /// The best model's path in the output folder.
+    saved: Option<String>,
 }
 
 impl Session<'_> {
@@ -173,7 +183,28 @@ impl Session<'_> {
             ground.changed().await?;
             self.look(ground)?;
         }
+        self.save_best(&jobs, ground).await?;
         self.close(ground).await
+    }
+
+    /// Sees to it that the best trial's model is there.
+    async fn save_best(&mut self, jobs: &Jobs<'_>, ground: &mut Ground) -> Result<(), Failure> {
+        let (Some(best), Some(like)) = (self.board.best(None).cloned(), self.runs.first().cloned())
+        else {
+            return Ok(());
+        };
+        if self.request.kind != Kind::Compare {
+            return Ok(());
+        }
+        if self.request.save_all_models {
+            self.saved = Some(format!("{}/{}.model", best.about.run, best.about.job));
+            return Ok(());
+        }
+        match best::save(ground, jobs, &best, &like).await? {
+            Ok(path) => self.saved = Some(path),
+            Err(why) => self.progress.say(&format!("the best model is not saved: {why}")),
+        }
+        Ok(())
     }
 
     /// Finds out where the trials are that an earlier session left running.

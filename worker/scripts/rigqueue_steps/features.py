@@ -41,13 +41,15 @@ class Scoring(NamedTuple):
 
     @classmethod
     def of(cls, params: dict[str, Any]) -> Scoring:
-        taken = Params(params)
-        weights = [
-            taken.number(name, default, -1000.0, 1000.0)
-            for name, default in zip(cls._fields[:4], cls()[:4])
-        ]
-        recency = taken.number("recency", cls().recency, -10.0, 10.0)
-        scoring = cls(*weights, recency, taken.whole("depth", cls().depth, LEAST, 1 << 24))
+        taken, usual = Params(params), cls()
+        scoring = cls(
+            match=taken.number("match", usual.match, -1000.0, 1000.0),
+            agree_8=taken.number("agree_8", usual.agree_8, -1000.0, 1000.0),
+            agree_125=taken.number("agree_125", usual.agree_125, -1000.0, 1000.0),
+            closeness=taken.number("closeness", usual.closeness, -1000.0, 1000.0),
+            recency=taken.number("recency", usual.recency, -10.0, 10.0),
+            depth=taken.whole("depth", usual.depth, LEAST, 1 << 24),
+        )
         taken.end(SCORING)
         return scoring
 
@@ -122,7 +124,8 @@ def look(
     for index, survivor in enumerate(survivors):
         wanted = min(len(aligned(survivor, draws)), max(depth, survivor.window))
         key = (survivor.family, survivor.modulus, survivor.reverse, survivor.start, survivor.window)
-        groups[(*key, reach(survivor, wanted))].append(index)
+        reached = (*key, reach(survivor, wanted))
+        groups[reached].append(index)
     rows = len(survivors)
     looked = Looked(
         np.zeros((rows, len(NAMES))), np.zeros(rows), np.zeros(rows),

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .inputs import Survivor
-from .models import Learner, Model
+from .models import Learner
 from .trial import StepError
 
 

@@ -81,7 +81,7 @@ class Learner:
                 return self.prepare(features, targets, dict(self.params), seed, True)
             except StepError:
                 raise
-            except Exception as error:  # noqa: BLE001: each library has errors of its own.
+            except Exception as error:  # each library has errors of its own.
                 first = " ".join(str(error).split())[:200]
                 note(f"{self.kind} does without the GPU: {first}")
                 self.gpu = False
@@ -89,7 +89,7 @@ class Learner:
             return self.prepare(features, targets, dict(self.params), seed, False)
         except (StepError, MemoryError):
             raise
-        except Exception as error:  # noqa: BLE001: each library has errors of its own.
+        except Exception as error:  # each library has errors of its own.
             raise StepError(f"{self.kind} refuses: {' '.join(str(error).split())[:500]}") from error
 
 
@@ -271,7 +271,8 @@ class _Torch:
             return self.scaled.back(self.net(rows).squeeze(1).cpu().numpy())
 
     def save(self, path: Path) -> None:
-        self.torch.save({"net": self.net.state_dict(), **self.scaled.arrays()}, path)
+        scaled = {name: self.torch.from_numpy(array) for name, array in self.scaled.arrays().items()}
+        self.torch.save({"net": self.net.state_dict(), **scaled}, path)
 
 
 def _neural(features: np.ndarray, targets: np.ndarray, params: dict[str, Any], seed: int, gpu: bool) -> Model:

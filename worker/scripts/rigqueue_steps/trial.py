@@ -87,7 +87,7 @@ def run(body: Callable[[], dict[str, Any]]) -> None:
             raise StepError(f"the value is {value}, no finite number: the parameters lead nowhere")
         seconds = round(time.perf_counter() - BEGAN, 4)
         print(json.dumps(plain({"status": "ok", **said, "seconds": seconds}), allow_nan=False), flush=True)
-    except Exception as error:  # noqa: BLE001: whatever it is, one line must say it.
+    except Exception as error:  # whatever it is, one line must say it.
         known = isinstance(error, (StepError, OSError))
         if not known:
             traceback.print_exc()

@@ -9,7 +9,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import numpy as np  # noqa: E402: after the path above.
+import numpy as np  # after the path above.
 
 from rigqueue_steps.inputs import survivor_of  # noqa: E402
 from rigqueue_steps.streams import ROW, outputs  # noqa: E402

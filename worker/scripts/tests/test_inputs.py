@@ -4,10 +4,9 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from tests.planted import record, written
-
 from rigqueue_steps.inputs import read_draws, read_survivors, sampled, survivor_of
 from rigqueue_steps.trial import StepError
+from tests.planted import record, written
 
 
 class Inputs(unittest.TestCase):

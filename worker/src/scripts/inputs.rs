@@ -40,13 +40,20 @@ pub(super) enum InputError {
     },
 }
 
-/// Puts every input into the attempt's folder, and makes sure of the staged set, which stays as long
-/// as it is held. Returns what arguments say in place of each, and its path.
+/// What an attempt reads, where it is for as long as this lives.
+#[derive(Debug)]
+pub(super) struct Placed {
+    /// What arguments say in place of each, and its path.
+    pub(super) paths: Vec<(String, PathBuf)>,
+    _held: Option<Held>,
+}
+
+/// Puts every input into the attempt's folder, and makes sure of the staged set.
 pub(super) fn place(
     (supply, staging): (&Supply, &Staging),
     script: &Script,
     attempt: &Path,
-) -> Result<(Vec<(String, PathBuf)>, Option<Held>), InputError> {
+) -> Result<Placed, InputError> {
     let held = script.staged.as_ref().map(|set| staging.hold(set)).transpose()?;
     let folder = attempt.join(FOLDER);
     let place = |input: &Input| {
@@ -60,7 +67,7 @@ pub(super) fn place(
             .map_err(|source| InputError::File { name: input.name.clone(), source })?;
         Ok((placeholder(&input.name), target))
     };
-    let mut placed: Vec<_> = script.inputs.iter().map(place).collect::<Result<_, InputError>>()?;
-    placed.extend(held.as_ref().map(|held| (STAGED.to_owned(), held.folder.clone())));
-    Ok((placed, held))
+    let mut paths: Vec<_> = script.inputs.iter().map(place).collect::<Result<_, InputError>>()?;
+    paths.extend(held.as_ref().map(|held| (STAGED.to_owned(), held.folder.clone())));
+    Ok(Placed { paths, _held: held })
 }

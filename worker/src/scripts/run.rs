@@ -115,7 +115,7 @@ pub async fn attempt(
     let placed =
         spawn_blocking(move || inputs::place((&supply, &staging), &script_of, &into)).await;
     // The staged set stays as long as the script may use it.
-    let (placed, _held) = match placed.map_err(io::Error::other) {
+    let placed = match placed.map_err(io::Error::other) {
         Ok(Ok(placed)) => placed,
         Ok(Err(error)) => {
             discard(folder).await;
@@ -130,11 +130,11 @@ pub async fn attempt(
     tracing::debug!(run, job, folder = %folder.display(), "a script starts");
     let began = Instant::now();
     let ran = if let Some(endpoint) = &slot.endpoint {
-        let place = (folder.as_path(), &placed[..]);
+        let place = (folder.as_path(), &placed.paths[..]);
         let ran = endpoint::attempt(endpoint, (taken, script), place, orders, scripts.drain).await;
         ran.map(|verdict| (verdict, None))
     } else {
-        let start = start_of(slot, taken, script, (&python, &path, &folder), &placed);
+        let start = start_of(slot, taken, script, (&python, &path, &folder), &placed.paths);
         let ties = job::ties(slot, &taken.job, lease, true);
         in_folder(bench, (taken, script), (start, ties), &folder, orders).await
     };

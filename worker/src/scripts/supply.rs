@@ -41,6 +41,9 @@ pub enum SupplyError {
         /// What came.
         source: BlobError,
     },
+    /// It was fetched, and others' files took its place in the cache each time.
+    #[error("it was dropped from the cache before it was used: raise worker.cache_mb")]
+    Dropped,
     /// The disk.
     #[error(transparent)]
     Disk(BlobError),
@@ -85,17 +88,21 @@ impl Supply {
         if put(&self.own, input, target)? {
             return Ok(());
         }
-        let mut tries = 0;
-        loop {
+        let mut wrong = None;
+        for _ in 0..TRIES {
             if put(&self.cache, input, target)? {
                 return Ok(());
             }
-            tries += 1;
-            let fetched = self.fetch(input);
-            if tries == TRIES || !matches!(fetched, Ok(()) | Err(SupplyError::Wrong { .. })) {
-                fetched?;
+            match self.fetch(input) {
+                Ok(()) => {}
+                Err(sent @ SupplyError::Wrong { .. }) => wrong = Some(sent),
+                Err(other) => return Err(other),
             }
         }
+        if put(&self.cache, input, target)? {
+            return Ok(());
+        }
+        Err(wrong.unwrap_or(SupplyError::Dropped))
     }
 
     /// Fetches a file into the cache, unless another attempt has just done so.

@@ -158,8 +158,16 @@ impl Ramdisk {
         if !self.root.exists() {
             return Ok(());
         }
-        let _lock = self.lock()?;
-        self.remove_unused(unused)
+        match self.lock_by(FlockOperation::NonBlockingLockExclusive) {
+            Ok(_lock) => self.remove_unused(unused),
+            // Whoever changes something there just now tidies up as well.
+            Err(StagingError::System { source, .. })
+                if source.kind() == io::ErrorKind::WouldBlock =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
     }
 
     fn folder(&self, id: &str) -> PathBuf {
@@ -176,6 +184,10 @@ impl Ramdisk {
 
     /// The folder, ours alone to change, for as long as the lock lives.
     fn lock(&self) -> Result<File, StagingError> {
+        self.lock_by(FlockOperation::LockExclusive)
+    }
+
+    fn lock_by(&self, how: FlockOperation) -> Result<File, StagingError> {
         let made = DirBuilder::new().mode(MODE).create(&self.root);
         match made {
             // Whatever the process's own mask is.
@@ -187,7 +199,7 @@ impl Ramdisk {
         self.check()?;
         let path = self.root.join("lock");
         let lock = File::create(&path).map_err(system(&path))?;
-        flock(&lock, FlockOperation::LockExclusive).map_err(|e| system(&path)(e.into()))?;
+        flock(&lock, how).map_err(|e| system(&path)(e.into()))?;
         let sets = self.root.join("sets");
         fs::create_dir_all(&sets).map_err(system(&sets))?;
         Ok(lock)

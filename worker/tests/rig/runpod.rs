@@ -1,6 +1,8 @@
 //! Endpoint slots and the handler that is shipped for them, against the local server of RunPod's own
 //! package (`make python` installs it).
 
+#![expect(clippy::print_stdout, reason = "what a test is left out for is said")]
+
 use std::{
     fs,
     net::{TcpListener, TcpStream},
