@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use crate::{
     child::Order,
+    endpoint::Endpoint,
     health::{Fitness, Gauge, News, Quarantine},
     heartbeat::{Holding, slot_state},
     lease::Lease,
@@ -125,8 +126,20 @@ impl Seats {
     /// The architectures of the endpoints that would take a job now, one for each slot.
     #[must_use]
     pub fn open_away(&self) -> Vec<Arch> {
-        let open = self.0.iter().filter(|seat| !seat.is_here() && seat.takes());
-        open.map(|seat| seat.slot.arch).collect()
+        let mut tried: Vec<&Arc<Endpoint>> = Vec::new();
+        let mut open = Vec::new();
+        for seat in self.0.iter().filter(|seat| seat.takes()) {
+            let Some(endpoint) = &seat.slot.endpoint else { continue };
+            // One that has failed is tried with one job.
+            if endpoint.why_unfit().is_some() {
+                if tried.iter().any(|known| Arc::ptr_eq(known, endpoint)) {
+                    continue;
+                }
+                tried.push(endpoint);
+            }
+            open.push(endpoint.arch);
+        }
+        open
     }
 
     /// How many jobs run on this machine.

@@ -95,6 +95,8 @@ pub struct Service {
     /// What the node is told to do, and was logged.
     pub(super) order: Option<NodeOrder>,
     pub(super) takes: JoinSet<Take>,
+    /// How many of them are for endpoints.
+    takes_away: usize,
     pub(super) jobs: JoinSet<(usize, Ran)>,
     pub(super) probes: Probes,
     /// Outcomes whose keys need not be run again.
@@ -161,6 +163,7 @@ impl Service {
             hurried: false,
             order: None,
             takes: JoinSet::new(),
+            takes_away: 0,
             jobs: JoinSet::new(),
             probes: Probes::default(),
             recent: Recent::default(),
@@ -284,7 +287,7 @@ impl Service {
     /// A look for a slot of this machine, with the tokens that its job would need.
     fn look_here(&mut self) -> Option<(Look, Permit)> {
         let allowed = self.node.gate.allowed();
-        let in_flight = self.takes.len();
+        let in_flight = self.takes.len() - self.takes_away;
         if in_flight >= self.seats.open() || in_flight + self.seats.running_here() >= allowed {
             return None;
         }
@@ -312,20 +315,20 @@ impl Service {
     /// A look for an endpoint: it uses nothing of this machine.
     fn look_away(&mut self) -> Option<(Look, Permit)> {
         let away = self.seats.open_away();
-        if away.is_empty()
-            || !self.takes_scripts()
-            || self.takes.len() >= self.seats.open() + away.len()
-        {
+        if away.is_empty() || !self.takes_scripts() || self.takes_away >= away.len() {
             return None;
         }
         let look = self.looks.begin(|kind| match kind {
             Kind::Piece => false,
             Kind::Script(of) => of.is_none_or(|of| away.contains(&of)),
         })?;
+        self.takes_away += 1;
         Some((look, Permit::default()))
     }
 
     fn taken(&mut self, (look, permit, answer): Take) -> Result<(), WorkerError> {
+        // Those for this machine hold a token.
+        self.takes_away -= usize::from(permit.job.is_none());
         match answer {
             Ok(Some(delivery)) => {
                 failpoint::pass(Point::JobTaken);

@@ -279,9 +279,8 @@ async fn two_workers_of_a_node_share_a_steps_concurrency_and_pieces_pass_by() {
     assert!(!log.contains("a job goes back"), "{log}");
 }
 
-/// A script that waits for its step holds up no piece, and is not lost.
-#[tokio::test]
-async fn what_waits_for_its_step_lets_pieces_pass_and_goes_back_in_time() {
+/// A worker at a script that waits for a file, with another one of a step that runs one at a time.
+async fn one_at_a_time(admission_wait: &str) -> (Rig, Worker, PathBuf) {
     let rig = Rig::new().await;
     let folder = rig.folder.path().join("scripts");
     fs::create_dir(&folder).unwrap();
@@ -289,38 +288,52 @@ async fn what_waits_for_its_step_lets_pieces_pass_and_goes_back_in_time() {
                 time.sleep(0.01)\nprint(1)\n";
     fs::write(folder.join("do.py"), text).unwrap();
     let settings = format!(
-        "[worker]\nslots = 3\nnode = \"here\"\nadmission_wait = \"300ms\"\n\
+        "[worker]\nslots = 3\nnode = \"here\"\nadmission_wait = \"{admission_wait}\"\n\
          [scripts]\nfolders = [{folder:?}]\n"
     );
-    let mut ears = rig.ears().await;
-    let _worker = rig.worker_with("whole", &["--eager"], &settings);
+    let worker = rig.worker_with("whole", &["--eager"], &settings);
     let end = rig.folder.path().join("end");
-    let waits = |id| {
+    for id in ["first", "second"] {
         let mut job = script(id, Some(1));
         let Task::Script(script) = &mut job.task else { panic!("a script") };
         script.args = vec![end.display().to_string()];
-        job
-    };
-    rig.publish(&waits("first")).await;
-    rig.publish(&waits("second")).await;
-    let heartbeat = ears.heartbeat(|heartbeat| kept(heartbeat).is_some()).await;
+        rig.publish(&job).await;
+    }
+    (rig, worker, end)
+}
+
+#[tokio::test]
+async fn what_waits_for_its_step_lets_pieces_pass() {
+    let (rig, _worker, end) = one_at_a_time("10m").await;
+    let heartbeat = rig.heartbeat(|heartbeat| kept(heartbeat).is_some()).await;
     let why = kept(&heartbeat).unwrap().waits_for.clone();
     assert_eq!(why.as_deref(), Some("concurrency: step 5 runs 1 at once on this node"));
+    rig.publish(&job("piece", 0, 9)).await;
+    assert_eq!(rig.outcome().await.job, "piece", "while one script runs and one is kept");
+    fs::write(end, "").unwrap();
+    for id in ["first", "second"] {
+        let outcome = rig.outcome_in(RESULTS_SCRIPT).await;
+        assert!(
+            matches!(outcome.verdict, Verdict::Finished(_)) && outcome.job == id,
+            "{outcome:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_waits_for_its_step_goes_back_in_time() {
+    let (rig, _worker, end) = one_at_a_time("300ms").await;
     let back = rig.outcome_in(RESULTS_SCRIPT).await;
     let Verdict::Returned { reason: Return::Busy, detail } = &back.verdict else {
         panic!("{back:?}")
     };
     assert!(
-        detail.starts_with("concurrency: step 5") && detail.contains("kept for 0."),
+        detail.starts_with("concurrency: step 5") && detail.contains("it was kept for "),
         "{detail}"
     );
-    rig.publish(&waits("third")).await;
-    ears.heartbeat(|heartbeat| kept(heartbeat).is_some()).await;
-    rig.publish(&job("piece", 0, 9)).await;
-    assert_eq!(rig.outcome().await.job, "piece", "while one script runs and one is kept, or back");
+    assert!(back.job == "second" && back.echo.is_some());
     fs::write(end, "").unwrap();
-    let outcomes = [rig.outcome_in(RESULTS_SCRIPT).await, rig.outcome_in(RESULTS_SCRIPT).await];
-    assert!(outcomes.iter().any(|outcome| outcome.job == "first"), "{outcomes:?}");
+    assert_eq!(rig.outcome_in(RESULTS_SCRIPT).await.job, "first");
 }
 
 /// A control group of a limit, with what is to run inside of it.

@@ -171,7 +171,7 @@ fn script_job(id: &str, output: Option<&str>) -> Job {
         index: 3,
         name: "do.py".to_owned(),
         args: vec!["--n".to_owned(), "{output}".to_owned()][..1 + usize::from(output.is_some())]
-            .into(),
+            .to_vec(),
         output: output.map(str::to_owned),
         anywhere: true,
         ..Script::default()
@@ -245,7 +245,7 @@ async fn whatever_is_wrong_with_an_endpoint_costs_no_job_an_attempt() {
     let endpoint = "failures = 2\ncooldown = \"20ms\"\nrequest_timeout = \"500ms\"\n\
                     queue_timeout = \"300ms\"";
     let _worker = server.worker(&rig, endpoint, "");
-    let tells = |code, said| Mode::Tells(code, said);
+    let tells = Mode::Tells;
     let odd = json!({"rigqueue": 1, "status": "exited", "files": [{"name": "../x", "base64": ""}]});
     for (id, mode, words) in [
         ("500", Mode::Says(500, "oh"), "answered 500"),
