@@ -20,7 +20,6 @@ impl Answer {
     ///
     /// # Panics
     /// When it was not.
-    #[must_use]
     #[track_caller]
     pub fn ok(self) -> Self {
         assert_eq!(self.code, 0, "{self}");

@@ -86,8 +86,11 @@ fn files(rig: &Rig) -> [String; 2] {
     ]
 }
 
-/// Runs these trials in so many slots; their values and the notes on them, in the order they ended.
-fn run(slots: u32, models: &[&str]) -> Option<(Vec<(String, Value)>, Vec<Value>)> {
+/// The value of each trial, by its job, and the notes on all, in the order they ended.
+type Trials = (Vec<(String, Value)>, Vec<Value>);
+
+/// Runs these trials in so many slots.
+fn run(slots: u32, models: &[&str]) -> Option<Trials> {
     let interpreter = python::interpreter()?;
     let rig = Rig::embedded();
     let folder = rig.path("scripts");

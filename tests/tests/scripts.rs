@@ -145,7 +145,7 @@ fn assert_done(status: &Value, number: usize, out: &str) {
     assert_eq!((&result["state"], &result["failure"]), (&json!("done"), &Value::Null));
     assert_eq!(result["result"], json!({"number": number}));
     let path = Path::new(out).join(format!("r/trials/{number}.json"));
-    assert_eq!(path.exists(), number % 2 == 0, "{}", path.display());
+    assert_eq!(path.exists(), number.is_multiple_of(2), "{}", path.display());
 }
 
 #[test]

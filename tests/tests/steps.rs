@@ -1,7 +1,5 @@
 //! All steps as `make steps` goes through them, on small sizes and through RabbitMQ.
 
-#![expect(clippy::unwrap_used, reason = "these are tests")]
-
 use std::{fs, path::Path, process::Command};
 
 use serde_json::Value;
