@@ -7,9 +7,9 @@ from pathlib import Path
 MODELS = ("neural_net", "lightgbm", "xgboost", "catboost")
 
 
-def of_lines(lines: str) -> list[dict[str, int]]:
+def of_text(text: str) -> list[dict[str, int]]:
     """Draws as the fleet's files have them."""
-    return [{"draw": int(line)} for line in Path(lines).read_text().split()]
+    return [{"draw": int(word)} for word in Path(text).read_text().split()]
 
 
 def split(draws: str, older: str, newer: str) -> None:
@@ -42,7 +42,7 @@ def jobs(survivors: str, draws: str) -> list[dict[str, object]]:
 
 def main(turn: str, *files: str) -> None:
     """Does the turn that is asked for."""
-    turns = {"json": of_lines, "split": split, "merge": merge, "jobs": jobs}
+    turns = {"json": of_text, "split": split, "merge": merge, "jobs": jobs}
     made = turns[turn](*files)
     if made is not None:
         print(json.dumps(made))

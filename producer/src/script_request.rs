@@ -109,6 +109,9 @@ impl ScriptRun {
                     .to_owned(),
             );
         }
+        if preset.is_some_and(|preset| !preset.preload.is_empty()) {
+            notes.push("preload has no effect yet: every script starts cold".to_owned());
+        }
         if !wishes.is_empty() {
             notes.push(
                 "gpu_id is a wish: a job runs on whichever device is free, and sees it as \

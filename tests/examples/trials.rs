@@ -1,5 +1,5 @@
 //! What a trial costs beside its own work: the shipped `train_trial.py` through `producer run`, one
-//! and two at a time, cold and with preloaded modules, beside a plain loop of subprocesses.
+//! and two at a time, beside a plain loop of subprocesses.
 //!
 //! `make bench`; after it, `target/release/examples/trials [TRIALS]`. It needs `target/python`
 //! (`make python`).
@@ -43,10 +43,8 @@ fn main() -> ExitCode {
         say(&format!("{what:34} {each:8.3} s a trial {more:+8.3} s  {:5.2}x", alone / seconds));
     };
     line("a loop of subprocesses", alone);
-    for (slots, preload) in [(1, false), (1, true), (2, false), (2, true)] {
-        let seconds = bench.through_a_worker(trials, slots, preload);
-        let warm = if preload { ", preloaded" } else { "" };
-        line(&format!("producer run, {slots} at a time{warm}"), seconds);
+    for slots in [1, 2] {
+        line(&format!("producer run, {slots} at a time"), bench.through_a_worker(trials, slots));
     }
     line("the loop again", bench.alone(trials));
     ExitCode::SUCCESS
@@ -121,11 +119,10 @@ impl Bench {
     }
 
     /// Seconds from the run's opening to its last outcome.
-    fn through_a_worker(&self, trials: usize, slots: u32, preload: bool) -> f64 {
-        let preload = if preload { r#"["numpy", "lightgbm", "sklearn"]"# } else { "[]" };
+    fn through_a_worker(&self, trials: usize, slots: u32) -> f64 {
         let settings = format!(
             "[worker]\nslots = {slots}\n[scripts]\nfolders = [{:?}]\npython = {:?}\n\
-             [steps.\"5\"]\nscript = \"train_trial.py\"\npreload = {preload}\n",
+             [steps.\"5\"]\nscript = \"train_trial.py\"\n",
             self.scripts, self.python
         );
         let config = self.rig.file("trials.toml", &settings);

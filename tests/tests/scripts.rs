@@ -97,7 +97,7 @@ const FAILING: [(&str, bool, &str, &str); 10] = [
     ("memory", false, "ExitCode(1)", "MemoryError"),
     ("crash", false, "Crashed(11)", "SIGSEGV"),
     ("sleep", false, "Timeout", "time limit"),
-    ("hog", false, "OutOfMemory", "its limit is"),
+    ("hog", false, "OutOfMemory", "its limit is 128 MiB"),
 ];
 
 /// `count` jobs of which the first `failing` fail, in all ways by turns; the others write or print.

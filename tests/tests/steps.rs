@@ -23,6 +23,8 @@ fn every_step_follows_from_the_one_before_through_rabbitmq() {
             None => steps.env_remove(name),
         };
     }
+    // Its commands have the shell for a parent, and not this process.
+    steps.env_remove("RIGQUEUE_PARENT");
     let programs = Path::new(like.get_program()).parent().unwrap();
     let ended = steps
         .arg(root.join("examples/steps/run"))

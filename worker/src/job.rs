@@ -24,7 +24,7 @@ use shared::{
 use crate::{
     child::{self, Ended, Ending, Limits, Order, Orders},
     lease::Lease,
-    memory::gib,
+    memory::in_words,
     output::{Frames, Last, Stdout, last_line},
     scripts::{self, Scripts},
     shim,
@@ -249,10 +249,10 @@ pub(crate) fn died(who: &str, status: ExitStatus, stderr: &str, said: &str) -> (
 /// Whose fault it is that a job was ended for its memory, and why.
 #[must_use]
 pub fn memory(used: Option<u64>, limit: Option<u64>) -> (Failure, String) {
-    let used = used.map_or_else(|| "too much memory".to_owned(), gib);
+    let used = used.map_or_else(|| "too much memory".to_owned(), in_words);
     match limit {
         Some(limit) => {
-            (Failure::OutOfMemory, format!("it used {used}, its limit is {}", gib(limit)))
+            (Failure::OutOfMemory, format!("it used {used}, its limit is {}", in_words(limit)))
         }
         None => (Failure::HostOutOfMemory, format!("the host ran out of memory; it used {used}")),
     }

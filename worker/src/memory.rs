@@ -103,10 +103,14 @@ fn proportional(pid: Pid) -> Option<u64> {
     Some(kilobytes * 1024)
 }
 
-/// `1.2 GiB`, for people.
+/// `1.2 GiB`, or `128 MiB` of less than one, for people.
 #[must_use]
-pub fn gib(bytes: u64) -> String {
-    // A tenth is the last digit that anybody reads, and it is never told as less than it is.
+pub fn in_words(bytes: u64) -> String {
+    // It is never told as less than it is.
+    if bytes < 1 << 30 {
+        return format!("{} MiB", bytes.div_ceil(1 << 20));
+    }
+    // A tenth is the last digit that anybody reads.
     let tenths = bytes.saturating_mul(10).div_ceil(1 << 30);
     format!("{}.{} GiB", tenths / 10, tenths % 10)
 }
@@ -121,8 +125,8 @@ mod tests {
         let (resident, shared) = (resident(me).unwrap(), proportional(me).unwrap());
         assert!(resident > 1 << 20 && shared > 1 << 16, "{resident} {shared}");
         assert_eq!(
-            (gib(0), gib(1 << 30), gib((1 << 31) + 1)),
-            ("0.0 GiB".into(), "1.0 GiB".into(), "2.1 GiB".into())
+            [0, 200 << 20, 1 << 30, (1 << 31) + 1].map(in_words),
+            ["0 MiB", "200 MiB", "1.0 GiB", "2.1 GiB"]
         );
     }
 }

@@ -166,7 +166,7 @@ pub struct StepPreset {
     /// Modules that must be importable.
     #[serde(default)]
     pub imports: Vec<String>,
-    /// Modules loaded before the fork of a warm start.
+    /// Modules loaded before the fork of a warm start; without effect so far (docs/adr/0020).
     #[serde(default)]
     pub preload: Vec<String>,
     /// Input files that a node must have staged.

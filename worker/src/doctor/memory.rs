@@ -5,7 +5,7 @@ use shared::settings::Settings;
 use super::findings::Findings;
 use crate::{
     admission::{Memory, MemorySource},
-    memory::gib,
+    memory::in_words,
 };
 
 const MIB: u64 = 1 << 20;
@@ -23,7 +23,7 @@ pub(super) fn look(settings: &Settings, source: &MemorySource, findings: &mut Fi
     let Memory { total, available, pressure } = memory;
     // On a small host half of it at most is kept free.
     let reserve = settings.worker.reserve_memory_mb.saturating_mul(MIB).min(total / 2);
-    let (all, free, kept) = (gib(total), gib(available), gib(reserve));
+    let (all, free, kept) = (in_words(total), in_words(available), in_words(reserve));
     let found = format!("{all}, {free} available, of which {kept} stay free");
     if available < reserve {
         findings.warn(CHECK, found, "no job starts but one at a time: see what uses it");

@@ -71,7 +71,7 @@ async fn a_job_over_its_own_memory_is_ended_and_told_by_how_much() {
     let (outcome, _) = outcome_of("hoards", 60.0, 200).await;
     let (failure, detail) = failure(outcome);
     assert_eq!(failure, Failure::OutOfMemory, "{detail}");
-    assert!(detail.starts_with("it used ") && detail.ends_with("its limit is 0.2 GiB"), "{detail}");
+    assert!(detail.starts_with("it used ") && detail.ends_with("its limit is 200 MiB"), "{detail}");
 }
 
 #[tokio::test]
