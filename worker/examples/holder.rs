@@ -1,5 +1,5 @@
 //! A FAKE worker for the tests of leases: takes the leases that its arguments name in the folder
-//! that the first one names, starts something on each that outlives it, and prints the ids. Never
+//! that the first one names, starts something on each that outlives it, and prints device and id of each, in any order. Never
 //! installed.
 
 use std::{
@@ -43,7 +43,7 @@ async fn main() {
         let lease = Lease::take(Path::new(&folder), &device).expect("a folder").expect("free");
         let start = Start {
             program: "sh".into(),
-            args: vec!["-c".into(), "echo $$; exec sleep 1000".into()],
+            args: vec!["-c".into(), format!("echo {device} $$; exec sleep 1000").into()],
             env: Arc::new([]),
             input: Arc::default(),
             folder: None,

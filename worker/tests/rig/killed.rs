@@ -181,7 +181,11 @@ async fn a_lease_lives_as_long_as_what_holds_its_device() {
     holder.arg(folder.path()).args(["pci-a", "pci-b"]);
     let mut holder = Beside(holder.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap());
     let said = BufReader::new(holder.0.stdout.take().unwrap());
-    let pids: Vec<i32> = said.lines().take(2).map(|line| line.unwrap().parse().unwrap()).collect();
+    // Whichever says so first.
+    let mut lines: Vec<String> = said.lines().take(2).map(Result::unwrap).collect();
+    lines.sort_unstable();
+    let pid = |line: &String| line.split_once(' ').unwrap().1.parse().unwrap();
+    let pids: Vec<i32> = lines.iter().map(pid).collect();
     let is_free = |name: &str| Lease::take(Path::new(folder.path()), name).unwrap().is_some();
     let kill = |pid: i32| kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
     assert!(!is_free("pci-a") && !is_free("pci-b") && is_free("pci-c"));
