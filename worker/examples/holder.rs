@@ -1,6 +1,6 @@
 //! A FAKE worker for the tests of leases: takes the leases that its arguments name in the folder
-//! that the first one names, starts something on each that outlives it, and prints device and id of each, in any order. Never
-//! installed.
+//! that the first one names, starts something on each that outlives it, and prints device and id
+//! of each, in any order. Never installed.
 
 use std::{
     env,
